@@ -35,15 +35,20 @@ def seed_sequence(seed: int, node: int | None, purpose: str) -> np.random.SeedSe
     return np.random.SeedSequence(int.from_bytes(digest, "little"))
 
 
-def generator(seed: int, node: int | None, purpose: str) -> torch.Generator:
-    """A fresh CPU generator for one (seed, node, purpose).
+def generator(
+    seed: int, node: int | None, purpose: str, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A fresh generator for one (seed, node, purpose), on the CPU or (Philox, 64-bit seed) on a GPU.
 
     >>> import torch
     >>> a, b = generator(0, 1, "data"), generator(1, 0, "data")
     >>> bool(torch.rand((), generator=a) == torch.rand((), generator=b))
     False
     """
-    words = np.random.MT19937(seed_sequence(seed, node, purpose)).state["state"]["key"]
+    entropy = seed_sequence(seed, node, purpose)
+    if torch.device(device).type != "cpu":
+        return torch.Generator(device).manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+    words = np.random.MT19937(entropy).state["state"]["key"]
     stream = torch.Generator()
     state = stream.manual_seed(0).get_state()
     state[_STATE_OFFSET : _STATE_OFFSET + 8 * _WORDS].view(torch.int64)[:] = torch.from_numpy(
@@ -54,11 +59,12 @@ def generator(seed: int, node: int | None, purpose: str) -> torch.Generator:
 
 @contextmanager
 def global_stream(stream: torch.Generator) -> Iterator[None]:
-    """Lets code that draws from torch's global CPU generator (initialisation, dropout) draw from `stream` instead.
+    """Lets code that draws from torch's global generator (initialisation, dropout) draw from `stream` instead.
 
     The stream advances by what was drawn; the global generator is left as it was.
     """
-    default = torch.default_generator
+    on_cpu = stream.device.type == "cpu"
+    default = torch.default_generator if on_cpu else torch.cuda.default_generators[stream.device.index]
     outside = default.get_state()
     default.set_state(stream.get_state())
     try:

@@ -1,0 +1,104 @@
+"""The command `gossipsim`. Heavy modules are imported inside the commands: `gossipsim --help` needs no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gossipsim.runner import BAD_CONFIGURATION, run_command
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Decentralized optimization on real processes: one config, the same bits in one process and in many.",
+)
+app.command("run")(run_command)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="An experiment (exp_0001) or a workflow, then its newest.")],
+) -> None:
+    """Rebuild plots and report.html from files: gossipsim report workflow/quickstart/exp_0001"""
+    from gossipsim.report import build
+    from gossipsim.results import load, write_tables
+
+    try:
+        results = load(directory)
+    except (FileNotFoundError, ValueError) as error:
+        _refuse(str(error))
+    write_tables(results)
+    typer.echo(f"report: {build(results.directory)}")
+
+
+@app.command()
+def topology(
+    name: Annotated[str, typer.Argument(help="ring, star, torus, karate, ... or a class path.")],
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Number of nodes.", show_default=False)] = None,
+    weights: Annotated[str, typer.Option(help="Class path of the weights.")] = (
+        "gossipsim.network.MetropolisHastings"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Certify a graph and its mixing matrix: gossipsim topology ring -n 16"""
+    from gossipsim.network import certify
+    from gossipsim.spec import build_callable
+
+    try:
+        certificate = certify(name, n, build_callable(weights))
+    except Exception as error:
+        _refuse(" ".join(str(error).split()))
+    if as_json:
+        typer.echo(json.dumps(certificate, indent=2))
+        return
+    width = max(map(len, certificate))
+    for key, value in certificate.items():
+        typer.echo(f"{key:<{width}}  {value:.10g}" if isinstance(value, float) else f"{key:<{width}}  {value}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of an experiment, for completion in editors: gossipsim schema > experiment.schema.json"""
+    from gossipsim.config import experiment_schema
+
+    typer.echo(json.dumps(experiment_schema(), indent=2))
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine offers: versions, cores, GPUs, data folder: gossipsim doctor"""
+    from gossipsim.doctor import findings
+
+    console = Console()
+    for name, value in findings().items():
+        console.print(f"{name:<22} {value}", highlight=False, markup=False)
+
+
+@app.command()
+def bench(
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats; medians are shown.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure overheads on this machine against bare loops: gossipsim bench --repeats 7"""
+    from gossipsim.bench import measure, table
+
+    figures = measure(repeats)
+    if as_json:
+        typer.echo(json.dumps(figures, indent=2))
+    else:
+        Console().print(table(figures))
+
+
+def _refuse(message: str) -> None:
+    typer.echo(message, err=True)
+    raise typer.Exit(BAD_CONFIGURATION)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,86 @@
+"""What each kind of spec has to be, as far as that can be known before it is built."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gossipsim.spec import LocateError, Path, locate, signature_problems
+
+
+def _subclass_of(module: str, name: str) -> Callable[[type], str | None]:
+    """Asks the module only where something has imported it: without it nothing can be its subclass."""
+
+    def wrong(target: type) -> str | None:
+        base = getattr(sys.modules.get(module), name, None)
+        return (
+            None if base is not None and issubclass(target, base) else f"is not a subclass of {module}.{name}"
+        )
+
+    return wrong
+
+
+def _with_methods(*names: str) -> Callable[[type], str | None]:
+    def wrong(target: type) -> str | None:
+        missing = [name for name in names if not _defines(target, name)]
+        return f"has no method {' and no '.join(missing)}" if missing else None
+
+    return wrong
+
+
+def _defines(target: type, name: str) -> bool:
+    """Of the instances: every class has a ``__call__``, that of its metaclass."""
+    return any(name in base.__dict__ for base in target.__mro__)
+
+
+def _graph_source(target: type) -> str | None:
+    graph = getattr(sys.modules.get("networkx"), "Graph", None)
+    if _defines(target, "graph") or (graph is not None and issubclass(target, graph)):
+        return None
+    return "is neither a networkx graph nor has it a method graph(round)"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`wrong` says what keeps a class from being of this kind; functions are not asked."""
+
+    noun: str
+    wrong: Callable[[type], str | None] = lambda target: None
+    offered: tuple[str, ...] = ()
+    leading: int = 0
+
+
+KINDS = {
+    "task": Kind("a task"),
+    "model": Kind("a model", _subclass_of("torch.nn", "Module"), offered=("input_shape", "num_classes")),
+    "optimizer": Kind("an optimizer", _subclass_of("torch.optim", "Optimizer"), leading=1),
+    "schedule": Kind("a learning-rate schedule", _with_methods("step"), leading=1),
+    "trainer": Kind("a trainer"),
+    "strategy": Kind("a strategy", _with_methods("init", "round")),
+    "partition": Kind("a partition", _with_methods("__call__")),
+    "topology": Kind("a topology", _graph_source, offered=("n", "nodes", "num_nodes", "n_nodes", "seed")),
+    "weights": Kind("mixing weights", _with_methods("__call__")),
+}
+
+
+def spec_problems(kind_name: str, spec: str | Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Everything wrong with a well-formed spec that can be seen without building it."""
+    kind = KINDS[kind_name]
+    if isinstance(spec, str):
+        spec = {"class": spec}
+    problems = signature_problems(spec, offered=kind.offered, leading=kind.leading)
+    schedule = spec.get("schedule")
+    if schedule is not None:
+        problems += [(("schedule", *path), message) for path, message in spec_problems("schedule", schedule)]
+    try:
+        target = locate(spec["class"])
+    except LocateError:
+        return problems
+    wrong = kind.wrong(target) if inspect.isclass(target) else None
+    if wrong:
+        # What the signature of a wrong class says is of no use.
+        return [(("class",), f"'{spec['class']}' cannot be {kind.noun}: it {wrong}")]
+    return problems

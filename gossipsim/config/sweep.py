@@ -1,0 +1,141 @@
+"""Dotted paths into an experiment document: overrides, and the cells of grid and zip."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gossipsim.config.models import (
+    DEFAULT_PARTITION,
+    DEFAULT_STRATEGY,
+    DEFAULT_TOPOLOGY,
+    DEFAULT_TRAINER,
+    DEFAULT_WEIGHTS,
+    ONE_NODE_TOPOLOGY,
+    SECTIONS,
+)
+from gossipsim.spec import Path, did_you_mean, show
+
+Cell = dict[str, Any]
+
+_SPEC_KEYS = ("class", "params", "name")
+_NETWORK_KEYS = ("nodes", "topology", "weights")
+_ELSEWHERE = {
+    "task": "tasks are always crossed: list them in 'task_dirs' or 'tasks'",
+    "model": "models are always crossed: list them in models.json",
+    "optimizer": "optimizers are always crossed: list them in optimizers.json",
+    "seed": "seeds are always crossed: list them in 'seeds'",
+}
+
+
+def fill_defaults(document: dict[str, Any], network_is_used: bool) -> None:
+    """Gives the sections that are absent their defaults, in place. Without a network: one node."""
+    for section, default in (
+        ("trainer", DEFAULT_TRAINER),
+        ("strategy", DEFAULT_STRATEGY),
+        ("partition", DEFAULT_PARTITION),
+    ):
+        document.setdefault(section, default)
+    if document.get("network") is None:
+        document["network"] = {} if network_is_used else {"nodes": 1, "topology": ONE_NODE_TOPOLOGY}
+    if isinstance(document["network"], dict):
+        document["network"].setdefault("topology", DEFAULT_TOPOLOGY)
+        document["network"].setdefault("weights", DEFAULT_WEIGHTS)
+
+
+def document_path(dotted: str) -> tuple[str, ...]:
+    """The keys of a dotted path; the keys of grid and zip are dotted themselves."""
+    first, _, rest = dotted.partition(".")
+    if first in ("grid", "zip") and rest:
+        return (first, rest)
+    return tuple(dotted.split("."))
+
+
+def path_problem(dotted: str, other_keys: tuple[str, ...] = ()) -> str | None:  # noqa: PLR0911
+    """Why nothing can stand at a path, with what is allowed there."""
+    parts = document_path(dotted)
+    first, rest = parts[0], parts[1:]
+    allowed = (*SECTIONS, *other_keys)
+    if first not in allowed:
+        kind = first.removesuffix("s")
+        if kind in _ELSEWHERE and first not in other_keys:
+            return f"'{first}' cannot be swept; {_ELSEWHERE[kind]}"
+        return f"unknown key '{first}'{did_you_mean(first, allowed)}; allowed: {', '.join(allowed)}"
+    if first not in SECTIONS:
+        return None
+    if first == "network" and rest:
+        if rest[0] not in _NETWORK_KEYS:
+            return (
+                f"network has no '{rest[0]}'{did_you_mean(rest[0], _NETWORK_KEYS)}; "
+                f"allowed: {', '.join(_NETWORK_KEYS)}"
+            )
+        if rest[0] == "nodes":
+            return f"network.nodes is a number and has no '{rest[1]}'" if rest[1:] else None
+        first, rest = f"network.{rest[0]}", rest[1:]
+    if first == "network" or not rest:
+        return None
+    if rest[0] not in _SPEC_KEYS:
+        inside = f"; did you mean '{first}.params.{'.'.join(rest)}'?"
+        return f"{first} has no '{rest[0]}'{inside} Allowed: {', '.join(_SPEC_KEYS)}"
+    if rest[1:] and rest[0] != "params":
+        return f"{first}.{rest[0]} is a string and has no '{rest[1]}'"
+    return "an empty key" if "" in parts else None
+
+
+def is_spec_path(dotted: str) -> bool:
+    """Does a bare string at this path name a class?"""
+    return dotted in ("trainer", "strategy", "partition", "network.topology", "network.weights")
+
+
+def set_at(document: Any, path: Path, value: Any) -> str | None:
+    """Sets a value in place, making objects on the way and specs of bare strings; says why it cannot."""
+    here = document
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        index = part
+        if isinstance(here, list):
+            if not str(part).isdigit() or int(part) >= len(here):
+                return f"'{_join(path[:depth])}' is a list of {len(here)} and has no '{part}'"
+            index = int(part)
+        elif not isinstance(here, dict):
+            return f"'{_join(path[:depth])}' is {show(here)} and has no '{part}'"
+        if last:
+            here[index] = copy.deepcopy(value)
+            return None
+        child = here.get(index) if isinstance(here, dict) else here[int(index)]
+        if child is None:
+            child = {}
+        elif isinstance(child, str) and path[depth + 1] in _SPEC_KEYS and "params" not in path[: depth + 1]:
+            child = {"class": child}
+        here[index] = child
+        here = child
+    return None
+
+
+def _join(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+def count(grid: Mapping[str, list[Any]], paired: Mapping[str, list[Any]]) -> int:
+    """The number of cells, without making them."""
+    number = 1
+    for values in grid.values():
+        number *= len(values)
+    return number * len(next(iter(paired.values()), [None]))
+
+
+def cells(grid: Mapping[str, list[Any]], paired: Mapping[str, list[Any]]) -> Iterator[dict[Path, Any]]:
+    """Cells as {("grid" | "zip", dotted path, position in its list): value}, in order.
+
+    The grid's first key is the slowest, the pairs of zip are the fastest.
+    """
+    axes: list[list[dict[Path, Any]]] = [
+        [{("grid", key, i): value} for i, value in enumerate(values)] for key, values in grid.items()
+    ]
+    if paired:
+        length = len(next(iter(paired.values())))
+        axes.append([{("zip", key, i): values[i] for key, values in paired.items()} for i in range(length)])
+    for choice in itertools.product(*axes):
+        yield {place: value for part in choice for place, value in part.items()}

@@ -1,0 +1,55 @@
+"""Who exchanges with whom, with what weight, and how fast that brings the nodes to their mean."""
+
+from gossipsim.network.network import Network
+from gossipsim.network.spectrum import Spectrum, spectrum
+from gossipsim.network.topologies import (
+    NAMES,
+    OnePeerExponential,
+    complete,
+    davis,
+    erdos_renyi,
+    exponential,
+    florentine,
+    grid,
+    hypercube,
+    karate,
+    les_miserables,
+    path,
+    random_regular,
+    resolve,
+    ring,
+    small_world,
+    star,
+    torus,
+)
+from gossipsim.network.weights import BestConstant, Lazy, MaxDegree, MetropolisHastings, Uniform, Weights
+
+__all__ = [
+    "NAMES",
+    "BestConstant",
+    "Lazy",
+    "MaxDegree",
+    "MetropolisHastings",
+    "Network",
+    "OnePeerExponential",
+    "Spectrum",
+    "Uniform",
+    "Weights",
+    "complete",
+    "davis",
+    "erdos_renyi",
+    "exponential",
+    "florentine",
+    "grid",
+    "hypercube",
+    "karate",
+    "les_miserables",
+    "path",
+    "random_regular",
+    "resolve",
+    "ring",
+    "small_world",
+    "spectrum",
+    "star",
+    "torus",
+]

@@ -1,0 +1,167 @@
+"""Mixing matrices from graphs: W[i, j] is the weight that node i gives to what it receives from node j.
+
+Each class is called with a graph and returns W (n, n), float64 CSR with sorted indices; the diagonal is one
+minus the rest of its row, so rows sum to one to rounding, and one node has W = [[1.]]. Edge attributes
+named `weight` are ignored, self-loops dropped, multi-edges count once. Directed u -> v: u sends to v, so
+W[v, u] is not zero.
+
+`claims` states the stochasticity as data, per kind of graph; a kind that is missing is refused.
+
+Sources: Xiao & Boyd, "Fast linear iterations for distributed averaging", 2004 (max-degree, best constant);
+Xiao, Boyd & Kim, "Distributed average consensus with least-mean-square deviation", 2007
+(Metropolis-Hastings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from gossipsim.network.spectrum import Matrix, Vector, as_matrix, extremes
+from gossipsim.network.topologies import Graph
+
+Claims = Mapping[str, frozenset[str]]
+
+_ROW = frozenset({"row_stochastic"})
+_DOUBLY = frozenset({"row_stochastic", "column_stochastic", "doubly_stochastic", "symmetric"})
+_NONNEGATIVE = frozenset({"nonnegative"})
+
+
+class Weights(Protocol):
+    """What a user writes: any callable from a graph to a sparse or dense matrix will do."""
+
+    def __call__(self, graph: Graph, /) -> Any: ...
+
+
+class MetropolisHastings:
+    """w_ij = 1 / (1 + max(d_i, d_j)): needs only the degrees of neighbours.
+
+    On a directed graph, 1 / (1 + max(in-degree of the receiver, out-degree of the sender)): doubly
+    stochastic where all these degrees are equal (exponential graphs), row-stochastic otherwise.
+    """
+
+    claims: ClassVar[Claims] = {"undirected": _DOUBLY | _NONNEGATIVE, "directed": _ROW | _NONNEGATIVE}
+
+    def __call__(self, graph: Graph, /) -> Matrix:
+        return _from_edges(
+            adjacency(graph), lambda incoming, outgoing: 1 / (1 + np.maximum(incoming, outgoing))
+        )
+
+
+class Uniform:
+    """w_ij = 1 / (1 + d_i): the plain average of what arrived. Row-stochastic only.
+
+    Where degrees differ the nodes agree on an average weighted by 1 + d_i, not on the mean.
+    """
+
+    claims: ClassVar[Claims] = {"undirected": _ROW | _NONNEGATIVE, "directed": _ROW | _NONNEGATIVE}
+
+    def __call__(self, graph: Graph, /) -> Matrix:
+        return _from_edges(adjacency(graph), lambda incoming, outgoing: 1 / (1 + incoming))
+
+
+class MaxDegree:
+    """w_ij = 1 / (1 + d_max) on every edge, d_max the largest (in-)degree.
+
+    On a directed graph doubly stochastic where every node sends as much as it receives.
+    """
+
+    claims: ClassVar[Claims] = {"undirected": _DOUBLY | _NONNEGATIVE, "directed": _ROW | _NONNEGATIVE}
+
+    def __call__(self, graph: Graph, /) -> Matrix:
+        return _from_edges(
+            adjacency(graph),
+            lambda incoming, outgoing: np.full(incoming.shape, 1 / (1 + incoming.max(initial=0))),
+        )
+
+
+class BestConstant:
+    """W = I - a L, a = 2 / (l_2 + l_n) of the Laplacian L: the fastest single weight for all edges.
+
+    Undirected graphs only. The diagonal may be negative (a star's centre).
+
+    Raises:
+        ValueError: when called with a directed graph.
+    """
+
+    claims: ClassVar[Claims] = {"undirected": _DOUBLY}
+
+    def __call__(self, graph: Graph, /) -> Matrix:
+        neighbours = adjacency(graph)
+        _require_undirected(neighbours, "BestConstant", "gossipsim.network.MetropolisHastings")
+        largest_degree = float(neighbours.sum(axis=1).max())
+        if largest_degree == 0:
+            return as_matrix(sparse.eye_array(neighbours.shape[0]))
+        # I - L / (2 d_max) is a mixing matrix whose eigenvalues are those of L, mapped.
+        half_step = _from_edges(
+            neighbours, lambda incoming, outgoing: np.full(incoming.shape, 0.5 / largest_degree)
+        )
+        smallest, largest = (2 * largest_degree * (1 - value) for value in extremes(half_step))
+        step = 2 / (smallest + largest)
+        return _from_edges(neighbours, lambda incoming, outgoing: np.full(incoming.shape, step))
+
+
+class Lazy:
+    """(I + W) / 2 of other weights: no negative eigenvalue, so nothing oscillates; about half as fast.
+
+    Args:
+        base: the weights to slow down; None means Metropolis-Hastings.
+
+    Raises:
+        ValueError: when `base` is not callable (a spec in a configuration is written ``{"class": ...}``).
+    """
+
+    def __init__(self, base: Weights | None = None) -> None:
+        if base is not None and not callable(base):
+            raise ValueError(
+                f"Lazy: base must be weights, got {base!r}; "
+                'write "base": {"class": "gossipsim.network.Uniform"}'
+            )
+        self.base: Weights = MetropolisHastings() if base is None else base
+
+    @property
+    def claims(self) -> Claims:
+        """Those of `base`: all of them survive averaging with the identity."""
+        claims: Claims = getattr(self.base, "claims", {})
+        return claims
+
+    def __call__(self, graph: Graph, /) -> Matrix:
+        W = as_matrix(self.base(graph))
+        return as_matrix((W + sparse.eye_array(W.shape[0])) * 0.5)
+
+
+def adjacency(graph: Graph) -> Matrix:
+    """A (n, n) of zeros and ones, nodes in networkx order: A[i, j] = 1 where i receives from j, i != j."""
+    n = graph.number_of_nodes()
+    index = {node: position for position, node in enumerate(graph)}
+    flat = np.fromiter((index[end] for edge in graph.edges() for end in edge), dtype=np.int64)
+    senders, receivers = flat[0::2], flat[1::2]
+    proper = senders != receivers
+    senders, receivers = senders[proper], receivers[proper]
+    if not graph.is_directed():
+        senders, receivers = np.concatenate([senders, receivers]), np.concatenate([receivers, senders])
+    ones = np.ones(len(senders))
+    A: Matrix = sparse.csr_array((ones, (receivers, senders)), shape=(n, n))
+    A.data[:] = 1.0  # a multi-edge was summed
+    A.sort_indices()
+    return A
+
+
+def _from_edges(A: Matrix, weight: Callable[[Vector, Vector], Vector]) -> Matrix:
+    """W from `weight(in-degree of the receiver, out-degree of the sender)`, given for all edges at once."""
+    incoming, outgoing = (np.asarray(A.sum(axis=axis), dtype=np.float64) for axis in (1, 0))
+    receivers = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
+    W = A.copy()
+    W.data = weight(incoming[receivers], outgoing[A.indices])
+    return as_matrix(W + sparse.diags_array(1 - np.asarray(W.sum(axis=1))))
+
+
+def _require_undirected(A: Matrix, weights: str, instead: str) -> None:
+    if abs(A - A.T).nnz:
+        raise ValueError(
+            f"{weights} needs an undirected graph, got one with one-way edges; "
+            f"use {instead} or an undirected topology"
+        )

@@ -1,0 +1,272 @@
+"""The hosted nodes: models as views into rows, one torch optimizer per node, shards, and random streams of their own.
+
+`X` (n, d) holds the parameters of the n nodes that this process hosts, one contiguous row each. The parameters of
+node k's model are views into row k, so an optimizer's in-place update changes the row, and the message that a
+neighbour gets is that row. Assign in place (`nodes.X[:] = ...`), never rebind.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from gossipsim.data.batches import BatchStream
+from gossipsim.streams import generator, global_stream
+from gossipsim.tasks.task import Task
+from gossipsim.world import World
+
+
+class RowLayout:
+    """Where each trainable parameter of a model lies in a row of d numbers, in `parameters()` order."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.shapes = [p.shape for p in model.parameters() if p.requires_grad]
+        sizes = [shape.numel() for shape in self.shapes]
+        self.slices = [slice(sum(sizes[:k]), sum(sizes[: k + 1])) for k in range(len(sizes))]
+        self.d = sum(sizes)
+
+    def views(self, row: torch.Tensor) -> list[torch.Tensor]:
+        """The parameters' views into `row` (d,)."""
+        return [row[s].view(shape) for s, shape in zip(self.slices, self.shapes, strict=True)]
+
+    def flatten(self, tensors: list[torch.Tensor], out: torch.Tensor) -> None:
+        """Copies parameter-shaped tensors into the row `out` (d,)."""
+        torch.cat([t.reshape(-1) for t in tensors], out=out)
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a row holds."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every node is made; the same on all processes.
+
+    Attributes:
+        model: builds a fresh model, drawing from torch's global generator.
+        optimizer: builds the optimizer (and its lr_scheduler, or None) of a model.
+        init: "same": all nodes start from one seeded draw; "independent": each from its own.
+        augment: changes a batch with the node's own stream, or None.
+        clip_grad_norm: bound on the norm of the direction that a node's optimizer gets, or None.
+    """
+
+    model: Callable[[], nn.Module]
+    optimizer: Callable[[nn.Module], tuple[torch.optim.Optimizer, Any]]
+    seed: int = 0
+    batch_size: int | None = 32
+    dtype: torch.dtype = torch.float32
+    init: str = "same"
+    augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None
+    clip_grad_norm: float | None = None
+
+
+class Node:
+    """One participant: its model (views into a row), optimizer, data order and random streams."""
+
+    def __init__(
+        self, ident: int, key: int, recipe: Recipe, shard: torch.Tensor, device: torch.device
+    ) -> None:
+        self.id = ident
+        seed = recipe.seed
+        with global_stream(generator(seed, key if recipe.init == "independent" else 0, "init")):
+            self.model = recipe.model().to(device=device, dtype=recipe.dtype)
+        self.batches = BatchStream(shard, recipe.batch_size, generator(seed, key, "data"))
+        self.stream = generator(seed, key, "model", device)
+        self.augment_stream = generator(seed, key, "augment")
+        self.noise_stream = generator(seed, key, "noise")
+        self.parameters = trainable(self.model)
+        self.gradients: list[torch.Tensor]  # views into the row of directions that the optimizer reads
+        self.places: list[int]  # addresses of the parameters in the row
+        self.optimizer: torch.optim.Optimizer
+        self.scheduler: Any
+        self.inputs: torch.Tensor
+        self.targets: torch.Tensor
+
+
+class Nodes:
+    """The nodes that this process hosts, and the verbs `grad` and `apply`.
+
+    Args:
+        shards: index tensors into the training set, for the hosted nodes in order.
+        train: (inputs, targets) of the whole training set, on the world's device.
+        streams: whose random streams each hosted node draws from; its own unless nodes are relabelled.
+
+    Attributes:
+        X: (n, d) rows. step: optimizer steps taken per node. gradient_evals: gradients computed here so far.
+        losses: (n,) float64 loss of the last batch of each node.
+        between_steps: called before a new batch is drawn once a step has been taken; the trainer records there, and
+            raises :class:`OutOfSteps` when the budget is spent.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        task: Task,
+        recipe: Recipe,
+        shards: list[torch.Tensor],
+        train: tuple[torch.Tensor, torch.Tensor],
+        streams: Sequence[int] | None = None,
+    ) -> None:
+        self.world, self.task, self.recipe, self.ids = world, task, recipe, world.hosted
+        self._train = train
+        template = recipe_template(recipe)
+        self.layout = RowLayout(template)
+        self.template = template.to(world.device)
+        shape = (len(self.ids), self.layout.d)
+        self.X = torch.zeros(shape, dtype=recipe.dtype, device=world.device)
+        self._directions = torch.zeros_like(self.X)
+        self.losses = torch.zeros(len(self.ids), dtype=torch.float64)
+        self.step = self.gradient_evals = 0
+        self.between_steps: Callable[[], None] = lambda: None
+        self._state: dict[str, torch.Tensor] = {}
+        self._needs_batch = True
+        self._members = [
+            Node(i, key, recipe, shard, world.device)
+            for i, key, shard in zip(self.ids, streams or self.ids, shards, strict=True)
+        ]
+        for k, node in enumerate(self._members):
+            self._settle(k, node)
+
+    def _settle(self, k: int, node: Node) -> None:
+        """Moves a node's parameters into its row and gives it an optimizer."""
+        with _blame(node):
+            self.layout.flatten([p.detach() for p in node.parameters], self.X[k])
+            self._point(node, self.X[k])
+            node.optimizer, node.scheduler = self.recipe.optimizer(node.model)
+            node.places = [p.data_ptr() for p in node.parameters]
+            node.gradients = self.layout.views(self._directions[k])
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def rows(self, name: str) -> torch.Tensor:
+        """State of the algorithm: a named matrix (n, d) like X, zero at first; it belongs to checkpoints."""
+        if name not in self._state:
+            self._state[name] = torch.zeros_like(self.X)
+        return self._state[name]
+
+    def grad(self, at: torch.Tensor | None = None) -> torch.Tensor:
+        """One stochastic gradient per hosted node, at its row or at other rows of the same shape: a new (n, d).
+
+        A fresh batch is drawn for the first gradient after each step; further calls use the same batch.
+        """
+        if self._needs_batch:
+            self._draw()
+        G = torch.empty_like(self.X)
+        for k, node in enumerate(self._members):
+            with _blame(node):
+                if at is not None:
+                    self._point(node, at[k])
+                self.losses[k] = self._gradient(node, G[k])
+                if at is not None:
+                    self._point(node, self.X[k])
+        self.gradient_evals += len(self._members)
+        return G
+
+    def apply(self, G: torch.Tensor) -> None:
+        """Each node's own optimizer takes one step with its row of G (n, d) as its gradient."""
+        self._directions.copy_(G)
+        for k, node in enumerate(self._members):
+            with _blame(node):
+                for p, gradient in zip(node.parameters, node.gradients, strict=True):
+                    p.grad = gradient
+                if self.recipe.clip_grad_norm is not None:
+                    nn.utils.clip_grad_norm_(node.parameters, self.recipe.clip_grad_norm)
+                self._optimizer_step(k, node)
+        self.step += 1
+        self._needs_batch = True
+
+    def step_schedulers(self) -> None:
+        """Lets every node's lr_scheduler take a step."""
+        for node in self._members:
+            if node.scheduler is not None:
+                node.scheduler.step()
+
+    def _draw(self) -> None:
+        if self.step:
+            self.between_steps()
+        inputs, targets = self._train
+        for node in self._members:
+            batch = node.batches.next()
+            node.inputs, node.targets = inputs.index_select(0, batch), targets.index_select(0, batch)
+            if self.recipe.augment is not None:
+                with _blame(node):
+                    node.inputs = self.recipe.augment(node.inputs, node.augment_stream)
+        self._needs_batch = False
+
+    def _loss(self, node: Node) -> torch.Tensor:
+        with global_stream(node.stream):
+            loss = self.task.loss_fn(node.model(node.inputs), node.targets)
+            regularizer = getattr(self.task, "regularizer", None)
+            return loss if regularizer is None else loss + regularizer(node.model)
+
+    def _gradient(self, node: Node, out: torch.Tensor) -> float:
+        """Writes the node's gradient on its batch into `out` (d,); returns the loss."""
+        loss = self._loss(node)
+        gradients = torch.autograd.grad(loss, node.parameters, materialize_grads=True)
+        self.layout.flatten(list(gradients), out)
+        noise = getattr(self.task, "gradient_noise", None)
+        if noise is not None:
+            out += noise(node.noise_stream, out)
+        return loss.item()
+
+    def _optimizer_step(self, k: int, node: Node) -> None:
+        if needs_closure(node.optimizer):
+            row = self._directions[k]
+
+            def closure() -> float:
+                self.gradient_evals += 1
+                with torch.enable_grad():
+                    return self._gradient(node, row)
+
+            node.optimizer.step(closure)
+        else:
+            node.optimizer.step()
+        for p, place in zip(node.parameters, node.places, strict=True):
+            if p.data_ptr() != place:
+                raise ValueError(
+                    f"{type(node.optimizer).__name__} rebound the data of a parameter instead of updating it in "
+                    "place, so its row no longer follows; write `p.copy_(...)` for `p.data = ...`"
+                )
+
+    def _point(self, node: Node, row: torch.Tensor) -> None:
+        for p, view in zip(node.parameters, self.layout.views(row), strict=True):
+            p.data = view
+
+
+class OutOfSteps(Exception):
+    """The budget of local steps is spent: ends a round before its exchange. For the trainer only."""
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `step` cannot do without a closure (LBFGS, line search)."""
+    if getattr(optimizer, "needs_closure", False):
+        return True
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def recipe_template(recipe: Recipe) -> nn.Module:
+    """A model for evaluation at rows that no node owns; made from a stream of its own, so it costs nobody a draw."""
+    with global_stream(generator(recipe.seed, 0, "init")):
+        return recipe.model().to(dtype=recipe.dtype)
+
+
+@contextmanager
+def _blame(node: Node) -> Iterator[None]:
+    """Marks an exception with the node it happened on."""
+    try:
+        yield
+    except Exception as error:
+        error.node = node.id  # type: ignore[attr-defined]
+        raise

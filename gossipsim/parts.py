@@ -1,0 +1,300 @@
+"""From the specs of a run to its parts: task, network, strategy, shards, and the recipe of a node.
+
+:meth:`Parts.check` builds everything that a run needs once, so that a configuration that cannot work is refused before
+anything is written; the run itself goes through the same code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from gossipsim.config import ConfigError, RunSpec
+from gossipsim.data.partition import class_histogram, total_variation
+from gossipsim.network import Network
+from gossipsim.nodes import Recipe, needs_closure
+from gossipsim.spec import BuildError, build, build_callable, build_optimizer
+from gossipsim.strategies import Claims, claims_of
+from gossipsim.streams import generator, global_stream
+from gossipsim.tasks.task import Optimum, Task
+
+Tensors = tuple[torch.Tensor, torch.Tensor]
+
+MAX_DRAWN_EDGES = 5000
+"""Graphs with more edges than this are not stored in a run's summary."""
+
+_tasks: dict[str, Task] = {}
+"""The tasks in use, built once in the process that forks the ranks, so that these share the data."""
+
+
+class Parts:
+    """What one run is made of, built on demand; errors carry file, line and path of the spec at fault.
+
+    Raises:
+        ConfigError: from every member, where its spec cannot be built or does not fit the others.
+    """
+
+    def __init__(self, run: RunSpec) -> None:
+        self.run = run
+        self.count: int = run.network["nodes"]
+        self.schedule_every: str = (run.optimizer.get("schedule") or {}).get("every", "step")
+
+    @cached_property
+    def trainer(self) -> Any:
+        with self._blame("trainer"):
+            return build(self.run.trainer)
+
+    @cached_property
+    def task(self) -> Task:
+        key = json.dumps([self.run.task["class"], self.run.task["params"], self.count], sort_keys=True)
+        if key not in _tasks:
+            with self._blame("task"):
+                task = build(self.run.task, nodes=self.count)
+                _check_task(task)
+            while len(_tasks) > 1:
+                _tasks.pop(next(iter(_tasks)))
+            _tasks[key] = task
+        return _tasks[key]
+
+    @cached_property
+    def network(self) -> Network:
+        spec = self.run.network
+        sizes = dict.fromkeys(("n", "nodes", "num_nodes", "n_nodes"), self.count)
+        with self._blame("network.topology"):
+            topology = build(spec["topology"], seed=0, **sizes)
+        with self._blame("network.weights"):
+            weights = build_callable(spec["weights"])
+        with self._blame("network.topology"):
+            return Network(self.count, topology, weights, name=spec["topology"]["class"])
+
+    @cached_property
+    def strategy(self) -> Any:
+        with self._blame("strategy"):
+            return build(self.run.strategy)
+
+    @property
+    def claims(self) -> Claims:
+        with self._blame("strategy"):
+            return claims_of(self.strategy)
+
+    @cached_property
+    def shards(self) -> list[torch.Tensor]:
+        """Index tensors into the training set, one per node, none empty."""
+        own = getattr(self.task, "shards", None)
+        if own is not None:
+            with self._blame("task"):
+                return _check_shards(own, self.count, "the task's shards")
+        with self._blame("partition"):
+            partition = build_callable(self.run.partition)
+            labels = self.task.train.tensors[1]
+            shards = partition(labels, self.count, generator(self.run.seed, None, "partition"))
+            return _check_shards(shards, self.count, self.run.partition["class"])
+
+    def model(self) -> nn.Module:
+        """A fresh model; draws from torch's global generator."""
+        task = self.task
+        with self._blame("model"):
+            offered = {"input_shape": task.input_shape, "num_classes": task.num_classes}
+            model = build(self.run.model, **offered)
+            if not isinstance(model, nn.Module):
+                raise ValueError(f"{self.run.model['class']} gave a {type(model).__name__}, not a torch.nn.Module")
+            if not any(p.requires_grad for p in model.parameters()):
+                raise ValueError(f"{self.run.model['class']} has no trainable parameters")
+            return model
+
+    def optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
+        """The optimizer of one node's model, and its lr_scheduler or None."""
+        with self._blame("optimizer"):
+            optimizer = build_optimizer(self.run.optimizer, model)
+        schedule = self.run.optimizer.get("schedule")
+        if schedule is None:
+            return optimizer, None
+        with self._blame("optimizer.schedule"):
+            spec = {key: value for key, value in schedule.items() if key != "every"}
+            return optimizer, build(spec, optimizer=optimizer)
+
+    def recipe(self) -> Recipe:
+        """How every node is made."""
+        trainer = self.trainer
+        return Recipe(
+            model=self.model,
+            optimizer=self.optimizer,
+            seed=self.run.seed,
+            batch_size=trainer.batch_size,
+            dtype=trainer.dtype,
+            init=trainer.init,
+            augment=trainer.augment,
+            clip_grad_norm=self.run.optimizer.get("clip_grad_norm"),
+        )
+
+    def tensors(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensors, dict[str, Tensors]]:
+        """(inputs, targets) of the training set and of the held-out sets, floating tensors in `dtype`."""
+        splits = {name: getattr(self.task, name, None) for name in ("train", "val", "test")}
+        ready = {
+            name: _cast(data.tensors, device, dtype)
+            for name, data in splits.items()
+            if data is not None and len(data.tensors[0])
+        }
+        return ready.pop("train"), ready
+
+    def optimum(self) -> Optimum | None:
+        """x* and f* of the mean objective, where the task knows it for this model and these shards."""
+        optimum = getattr(self.task, "optimum", None)
+        if optimum is None:
+            return None
+        with self._blame("task"), global_stream(generator(self.run.seed, 0, "init")):
+            offered = {"model": self.model().double(), "shards": self.shards}
+            found: Optimum | None = _call_with(optimum, offered)
+            return found
+
+    def warnings(self) -> list[str]:
+        """What is unusual but not refused."""
+        if self.count == 1:
+            return []
+        return [*self.network.problems(self.claims.needs)[1]]
+
+    def describe(self) -> dict[str, Any]:
+        """What a run's summary.json says about its parts: split, shards, network, warnings."""
+        train = self.task.train.tensors
+        sizes = {
+            name: len(data.tensors[0]) if (data := getattr(self.task, name, None)) is not None else 0
+            for name in ("train", "val", "test")
+        }
+        about: dict[str, Any] = {"split": getattr(self.task, "split", sizes)}
+        requested = getattr(self.task, "requested_split", None)
+        if requested is not None and requested != about["split"]:
+            about["requested_split"] = requested
+        about["shard_sizes"] = [len(shard) for shard in self.shards]
+        if self.task.num_classes and not train[1].is_floating_point():
+            histogram = class_histogram(train[1], self.shards, self.task.num_classes)
+            about["class_histogram"] = _as_lists(histogram)
+            about["total_variation"] = _as_lists(total_variation(histogram))
+        about["network"] = self.network.certificate()
+        graph = self.network.graph(0)
+        if graph.number_of_edges() <= MAX_DRAWN_EDGES:
+            edges = [[int(u), int(v)] for u, v in graph.edges]
+            about["graph"] = {"directed": graph.is_directed(), "edges": edges}
+        about["warnings"] = self.warnings()
+        return about
+
+    def check(self, done: set[str]) -> None:
+        """Builds everything once and sees whether it fits together.
+
+        Args:
+            done: checks that earlier runs of the experiment have passed; extended.
+
+        Raises:
+            ConfigError: with all that is wrong.
+        """
+        run, problems = self.run, []
+        checks: list[tuple[Callable[[], object], tuple[Any, ...]]] = [
+            (lambda: self.trainer, (run.trainer,)),
+            (self._check_network, (run.network, run.strategy)),
+            (lambda: self.shards, (run.task, run.partition, self.count, run.seed)),
+            (self._check_training, (run.task, run.model, run.optimizer, run.strategy, run.trainer)),
+        ]
+        for check, subject in checks:
+            key = f"{check.__qualname__}{json.dumps(subject, sort_keys=True, default=str)}"
+            if key in done:
+                continue
+            done.add(key)
+            try:
+                check()
+            except ConfigError as error:
+                problems += [line for line in error.errors if line not in problems]
+        if problems:
+            raise ConfigError(problems)
+
+    def _check_network(self) -> None:
+        needs = self.claims.needs
+        if self.count > 1:
+            with self._blame("network.topology"):
+                errors, _ = self.network.problems(needs)
+                if errors:
+                    raise ConfigError([f"{self.run.origins.of('network.topology')}: {e}" for e in errors])
+
+    def _check_training(self) -> None:
+        """A model, its loss on two samples, its optimizer; no backward pass, so that this process can still fork."""
+        trainer, origin = self.trainer, self.run.origins.of("model")
+        (inputs, targets), _ = self.tensors(torch.device("cpu"), trainer.dtype)
+        with global_stream(generator(self.run.seed, 0, "init")):
+            model = self.model().to(trainer.dtype)
+            try:
+                with torch.no_grad():
+                    self.task.loss_fn(model(inputs[:2]), targets[:2])
+            except Exception as error:
+                raise ConfigError(
+                    [
+                        f"{origin}: {self.run.model['class']} does not fit {self.run.task['class']} with inputs "
+                        f"{tuple(inputs[:2].shape)}: {type(error).__name__}: {_line(error)}"
+                    ]
+                ) from error
+            optimizer, _ = self.optimizer(model)
+        if needs_closure(optimizer) and not self.claims.closure:
+            raise ConfigError(
+                [
+                    f"{self.run.origins.of('optimizer')}: {self.run.optimizer['class']} needs a closure that "
+                    f"evaluates the gradient again, but {self.run.strategy['class']} hands over a corrected direction; "
+                    "use LocalThenGossip or GossipThenLocal, or an optimizer without a closure"
+                ]
+            )
+
+    @contextmanager
+    def _blame(self, path: str) -> Iterator[None]:
+        """Turns what goes wrong in building the spec at `path` into an error with file and line."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except BuildError as error:
+            where = self.run.origins.of(f"{path}.{error.path}" if error.path else path)
+            raise ConfigError([f"{where}: {error.message}"]) from error
+        except Exception as error:
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raise ConfigError([f"{self.run.origins.of(path)}: {kind}{_line(error)}"]) from error
+
+
+def _check_task(task: Any) -> None:
+    missing = [name for name in ("input_shape", "num_classes", "train", "loss_fn", "metrics_fn") if not hasattr(task, name)]
+    if missing:
+        raise ValueError(f"{type(task).__name__} is not a task: it lacks {', '.join(missing)}")
+    if not hasattr(task.train, "tensors") or not len(task.train.tensors[0]):
+        raise ValueError(f"{type(task).__name__}.train must be a TensorDataset with at least one sample")
+
+
+def _check_shards(shards: list[torch.Tensor], nodes: int, source: str) -> list[torch.Tensor]:
+    if len(shards) != nodes:
+        raise ValueError(f"{source}: {len(shards)} shards for {nodes} nodes")
+    for node, shard in enumerate(shards):
+        if not len(shard):
+            raise ValueError(
+                f"{source}: node {node} has an empty shard ({sum(map(len, shards))} samples over {nodes} nodes); "
+                "set min_samples to 1 or more where the partition has it, raise alpha, or use fewer nodes"
+            )
+    return [torch.as_tensor(shard, dtype=torch.int64) for shard in shards]
+
+
+def _cast(tensors: tuple[torch.Tensor, ...], device: torch.device, dtype: torch.dtype) -> Tensors:
+    inputs, targets = (t.to(device, dtype if t.is_floating_point() else t.dtype) for t in tensors)
+    return inputs, targets
+
+
+def _call_with(function: Callable[..., Any], offered: Mapping[str, Any]) -> Any:
+    import inspect
+
+    names = inspect.signature(function).parameters
+    return function(**{name: value for name, value in offered.items() if name in names})
+
+
+def _as_lists(values: Any) -> Any:
+    return values.tolist() if hasattr(values, "tolist") else values
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

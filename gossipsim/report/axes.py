@@ -1,0 +1,97 @@
+"""Scales, limits and ticks that fit the curves of one figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import (
+    EngFormatter,
+    FixedLocator,
+    FuncFormatter,
+    MaxNLocator,
+    NullLocator,
+    ScalarFormatter,
+)
+from numpy.typing import NDArray
+
+from gossipsim.report import metrics as names
+from gossipsim.report.curves import Curve
+
+_DECADES = 16  # below this fraction of the largest value there is rounding only
+_LOG_FROM = 5.0  # ratio of the largest to the smallest value from which a log axis shows more
+
+
+def scale_vertically(axes: Axes, curves: Sequence[Curve], metric: str, *, bands: bool) -> None:
+    """A log axis where the metric wants one and its values span enough, else a linear one."""
+    means = np.concatenate([line.mean for line in curves])
+    spread = [
+        line.mean + sign * line.std for line in curves if bands and line.std is not None for sign in (-1, 1)
+    ]
+    values = np.concatenate([means, *spread])
+    axes.set_ylabel(names.label(metric))
+    if limits := _log_limits(means, values, metric):
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_ylim(*limits)
+        _log_ticks(axes, *limits)
+        return
+    axes.set_yscale("linear")
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    axes.set_ylim(low - margin, high + margin)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
+def _log_limits(means: NDArray[Any], values: NDArray[Any], metric: str) -> tuple[float, float] | None:
+    """Limits of a log axis; None for a linear one.
+
+    A band that reaches below zero is cut at the bottom, which the means set.
+    """
+    if not names.wants_log(metric) or (not names.never_negative(metric) and means.min() <= 0):
+        return None
+    positive = means[means > 0]
+    top = float(values.max())
+    bottom = max(float(positive.min()), top * 10.0**-_DECADES)
+    within = values[(values > 0) & (values >= bottom / 3)]
+    if top / bottom < _LOG_FROM:
+        return None
+    return float(within.min()) / 1.3, top * 1.3
+
+
+def _log_ticks(axes: Axes, low: float, high: float) -> None:
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = math.log10(high / low)
+    if decades < 2:
+        ticks = [digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5)]
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        stride = math.ceil(decades / 7)
+        ticks = [10.0**power for power in range(first, last + 1) if power % stride == 0]
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: names.power_of_ten(round(math.log10(value))))
+        )
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    minor = [digit * 10.0**power for power in range(first, last + 1) for digit in range(2, 10)]
+    small = decades < 4
+    axes.yaxis.set_minor_locator(
+        FixedLocator([tick for tick in minor if low <= tick <= high]) if small else NullLocator()
+    )
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+
+def scale_horizontally(axes: Axes, curves: Sequence[Curve], x: str) -> None:
+    """From zero, or the first record, to the last record of any curve."""
+    low, high = min(line.x[0] for line in curves), max(line.x[-1] for line in curves)
+    margin = 0.02 * (high - low)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_xlabel(names.label(x))
+    if x == "bytes_sent":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=x != "sim_time"))
+        axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))

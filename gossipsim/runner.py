@@ -1,0 +1,326 @@
+"""`python -m gossipsim.runner --config X`: the options of a run, and who executes it.
+
+Alone it starts the processes itself; under torchrun it joins them. `gossipsim run` is the same function. Heavy modules
+are imported when a run begins, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from gossipsim.config import Plan
+    from gossipsim.execution import Observer
+    from gossipsim.experiment import Entry, Experiment
+    from gossipsim.results import Results
+    from gossipsim.world import ProcessGroup
+
+OK, FAILED, BAD_CONFIGURATION, INTERRUPTED = 0, 1, 2, 130
+
+
+class Executor(Protocol):
+    """Runs entries one way or another: :class:`gossipsim.execution.Local` or `Joined`."""
+
+    def execute(self, entries: list[Entry], observer: Observer) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a configuration; see `gossipsim run --help`."""
+
+    config: str | Path | Mapping[str, Any]
+    processes: int | str = "auto"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Sequence[int] | None = None
+    exp_id: int | None = None
+    new: bool = False
+    skip_existing: bool = True
+    jobs: int = 1
+    report: bool = True
+
+
+def run(
+    config: str | Path | Mapping[str, Any],
+    *,
+    processes: int | str = 1,
+    overrides: Mapping[str, Any] | None = None,
+    workflow: str | Path | None = None,
+    report: bool = False,
+) -> Results:
+    """Runs an experiment and reads it back.
+
+    Args:
+        config: path of an experiment file, or its content.
+        processes: ranks per run: a number, "nodes" (one per node) or "auto" (min(nodes, cores)). 1 stays in this
+            process, where `breakpoint()` works.
+        overrides: {dotted path: value}, as `--set` on the command line.
+        workflow: where the experiment directories go, in place of the config's `workflow`.
+        report: also make plots and report.html (`gossipsim report DIR` does so later).
+
+    Returns:
+        The experiment's runs; one that failed or diverged is there with its status.
+
+    Raises:
+        ConfigError: for a bad configuration, with every error in it; nothing is written then.
+    """
+    changes = dict(overrides or {}) | ({"workflow": str(workflow)} if workflow is not None else {})
+    options = Options(config, processes, changes, report=report)
+    results = _run_local(options, Console(quiet=True))
+    return results
+
+
+def make_plan(options: Options) -> tuple[Plan, list[str]]:
+    """Reads and checks everything; writes nothing. Returns the plan and warnings.
+
+    Raises:
+        ConfigError: with every error found.
+    """
+    from gossipsim.config import ConfigError, plan
+    from gossipsim.experiment import preflight
+
+    made = plan(options.config, overrides=options.overrides, seeds=options.seeds)
+    largest = max(run.network["nodes"] for run in made.runs)
+    if isinstance(options.processes, int) and not 1 <= options.processes <= largest:
+        raise ConfigError(
+            [f"--processes {options.processes}: the largest cell has {largest} node(s); use 1 to {largest}"]
+        )
+    return made, preflight(made)
+
+
+def _run_local(options: Options, console: Console) -> Results:
+    """All runs on this machine, on processes started from this one."""
+    import torch._dynamo  # noqa: F401  the first optimizer imports it: once here, not in every forked rank
+
+    from gossipsim.display import announce
+    from gossipsim.execution import Local
+    from gossipsim.experiment import Experiment
+
+    plan, warnings = make_plan(options)
+    experiment = Experiment.open(plan, exp_id=options.exp_id, new=options.new)
+    with experiment.locked():
+        experiment.describe()
+        pending = experiment.pending(skip_existing=options.skip_existing)
+        announce(console, experiment, len(pending), warnings)
+        return _conduct(experiment, pending, Local(options.processes, options.jobs), console, options)
+
+
+def _run_joined(options: Options, transport: ProcessGroup, console: Console) -> Results | None:
+    """All runs on the ranks of a torchrun job; rank 0 keeps the books and returns the results."""
+    from gossipsim.config import ConfigError
+    from gossipsim.display import FailuresOnly, announce
+    from gossipsim.execution import Joined
+    from gossipsim.experiment import Experiment
+
+    joined = Joined(transport)
+    plan, warnings = make_plan(options)
+    if joined.rank != 0:
+        answer = joined.agree(None)
+        if answer is None:
+            raise ConfigError([])
+        experiment = Experiment(plan, Path(answer["directory"]))
+        pending = [experiment.entries[i] for i in answer["pending"]]
+        joined.execute(pending, FailuresOnly(Console(stderr=True)))
+        transport.close()
+        return None
+    with ExitStack() as stack:
+        try:
+            experiment = Experiment.open(plan, exp_id=options.exp_id, new=options.new)
+            stack.enter_context(experiment.locked())
+            experiment.describe()
+        except BaseException:
+            joined.agree(None)
+            raise
+        pending = experiment.pending(skip_existing=options.skip_existing)
+        places = [experiment.entries.index(entry) for entry in pending]
+        joined.agree({"directory": str(experiment.directory.resolve()), "pending": places})
+        announce(console, experiment, len(pending), warnings)
+        results = _conduct(experiment, pending, joined, console, options)
+    transport.close()
+    return results
+
+
+def _conduct(
+    experiment: Experiment, pending: list[Entry], executor: Executor, console: Console, options: Options
+) -> Results:
+    """Executes what is pending under a progress display, then makes tables and report, also after Ctrl-C."""
+    from gossipsim.display import Display
+
+    done = len(experiment.entries) - len(pending)
+    try:
+        with Display(console, len(experiment.entries), done) as display:
+            executor.execute(pending, display)
+    finally:
+        results = experiment.finish()
+        _make_report(experiment.directory, full=options.report)
+    return results
+
+
+def _make_report(directory: Path, *, full: bool) -> None:
+    """The report reads files only and stands above this module: it is named, not imported."""
+    from gossipsim.spec import locate
+
+    locate("gossipsim.report.build" if full else "gossipsim.report.write_readme")(directory)
+
+
+def _dry_run(options: Options, console: Console) -> int:
+    """Prints what would run; writes nothing."""
+    from gossipsim.display import print_warnings
+    from gossipsim.experiment import Experiment
+
+    plan, warnings = make_plan(options)
+    print_warnings(console, warnings)
+    directory = Experiment.choose(plan, exp_id=options.exp_id, new=options.new)
+    experiment = Experiment(plan, directory or Path(plan.workflow) / "exp_new")
+    pending = experiment.pending(skip_existing=options.skip_existing)
+    for entry in experiment.entries:
+        line = f"{'run ' if entry in pending else 'skip'}  {entry.title}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(pending)} of {len(experiment.entries)} runs to do; nothing was written", highlight=False)
+    return OK
+
+
+def _parse_processes(value: str) -> int | str:
+    if value in ("auto", "nodes"):
+        return value
+    if value.isdigit() and int(value) > 0:
+        return int(value)
+    raise typer.BadParameter(f"{value!r}: give auto, nodes or a positive number")
+
+
+def _parse_overrides(values: list[str]) -> dict[str, Any]:
+    """`a.b=v` with v in JSON; what is not JSON is a string."""
+    overrides: dict[str, Any] = {}
+    for text in values:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise typer.BadParameter(f"{text!r}: write path=value, e.g. trainer.params.epochs=3", param_hint="--set")
+        try:
+            overrides[path] = json.loads(value, parse_constant=_no_constant)
+        except ValueError:
+            overrides[path] = value
+    return overrides
+
+
+def _no_constant(name: str) -> Any:
+    raise typer.BadParameter(f"{name} is not a number that JSON has", param_hint="--set")
+
+
+def _parse_seeds(text: str) -> list[int]:
+    """`0:5` is 0 1 2 3 4; `1,7` is 1 7; `3` is 3."""
+    first, colon, last = text.partition(":")
+    parts = [first, last] if colon else text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise typer.BadParameter(f"{text!r}: write 0:5 (0 to 4), 1,7 or 3", param_hint="--seeds")
+    seeds = list(range(int(first), int(last))) if colon else [int(part) for part in parts]
+    if not seeds:
+        raise typer.BadParameter(f"{text!r} is empty", param_hint="--seeds")
+    return seeds
+
+
+def run_command(
+    config: Annotated[Path | None, typer.Argument(help="An experiment file.", show_default=False)] = None,
+    config_option: Annotated[
+        Path | None, typer.Option("--config", help="The same, as an option.", show_default=False)
+    ] = None,
+    processes: Annotated[
+        str, typer.Option(help="Ranks per run: auto = min(nodes, cores), nodes = one per node, or a number; 1 debugs.")
+    ] = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=V", help="Override a dotted path, e.g. trainer.params.epochs=3."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="0:5, 1,7 or 3, in place of the config's.")] = None,
+    exp_id: Annotated[int | None, typer.Option(min=1, help="Reuse exp_XXXX; runs with a result are skipped.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Begin a new exp_XXXX in any case.")] = False,
+    no_skip_existing: Annotated[
+        bool, typer.Option("--no-skip-existing", help="Run again what has a result.")
+    ] = False,
+    workflow: Annotated[Path | None, typer.Option(help="Where exp_XXXX go, in place of the config's.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, in place of the config's.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the runs; write nothing.")] = False,
+) -> None:
+    """Run an experiment: gossipsim run configs/experiments/quickstart.json
+
+    The same command resumes what was interrupted. Under torchrun, `python -m gossipsim.runner --config CONFIG` joins
+    the job's ranks. Exit codes: 0 every run has a result, 1 a run failed, 2 bad usage or configuration, 130 interrupted.
+    """
+    if (config is None) == (config_option is None):
+        raise typer.BadParameter("give one experiment file, e.g. configs/experiments/quickstart.json")
+    if exp_id is not None and new:
+        raise typer.BadParameter("--exp-id reuses an experiment, --new begins one: give one of them")
+    overrides = _parse_overrides(set_ or [])
+    if workflow is not None:
+        overrides["workflow"] = str(workflow)
+    if device is not None:
+        overrides["trainer.params.device"] = device
+    options = Options(
+        config=config or config_option or Path(),
+        processes=_parse_processes(processes),
+        overrides=overrides,
+        seeds=_parse_seeds(seeds) if seeds is not None else None,
+        exp_id=exp_id,
+        new=new,
+        skip_existing=not no_skip_existing,
+        jobs=jobs,
+    )
+    raise typer.Exit(_run(options, dry_run))
+
+
+def _run(options: Options, dry_run: bool) -> int:
+    """Runs and returns the exit code."""
+    from gossipsim.config import ConfigError
+    from gossipsim.display import close
+
+    speaks = os.environ.get("RANK", "0") == "0"
+    console, errors = Console(quiet=not speaks), Console(stderr=True, quiet=not speaks)
+    try:
+        if dry_run:
+            return _dry_run(options, console)
+        results = _run_somewhere(options, console)
+    except ConfigError as error:
+        for line in error.errors:
+            errors.print(line, markup=False, highlight=False, soft_wrap=True)
+        return BAD_CONFIGURATION
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command resumes", style="yellow")
+        return INTERRUPTED
+    if results is None:
+        return OK
+    close(console, results, report=options.report)
+    return FAILED if results.failed else OK
+
+
+def _run_somewhere(options: Options, console: Console) -> Results | None:
+    from gossipsim.config import ConfigError
+    from gossipsim.world import joined_by_torchrun
+
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return _run_local(options, console)
+    plan, _ = make_plan(options)
+    try:
+        transport = joined_by_torchrun(plan.runs[0].trainer["params"].get("device", "cpu"))
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    assert transport is not None
+    return _run_joined(options, transport, console)
+
+
+def main() -> None:
+    """Entry point of `python -m gossipsim.runner`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(run_command)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What a decentralized algorithm is: claims as data, and a round written with `grad`, `apply` and `mix`.
+
+A user's strategy needs no base class; these three names are all that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gossipsim.mixing import Mix
+from gossipsim.nodes import Nodes
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a strategy promises and needs, so that runs can be checked before they start and tests can measure it.
+
+    Attributes:
+        exact: reaches the optimum of the mean objective under heterogeneous data with a constant step of an optimizer
+            that is linear in the gradient (SGD); None: not known.
+        exact_lmo: the same for optimizers that normalise the direction (Frank-Wolfe, Muon, Scion).
+        needs: properties of the graph and of W without which the run is refused: "connected", "doubly_stochastic",
+            "row_stochastic", "column_stochastic", "symmetric". What is usual but not needed only warns.
+        sends: rows that a node sends to each out-neighbour per round once under way.
+        closure: the direction handed to the optimizer is the plain gradient at the node's own row, so that an
+            optimizer may evaluate the same batch again (line search, LBFGS).
+        citation: where the method comes from.
+    """
+
+    exact: bool | None = None
+    exact_lmo: bool | None = None
+    needs: frozenset[str] = frozenset({"connected", "doubly_stochastic"})
+    sends: int = 1
+    closure: bool = False
+    citation: str = ""
+
+
+class Strategy(Protocol):
+    """A decentralized algorithm."""
+
+    claims: Claims
+
+    def init(self, nodes: Nodes, mix: Mix) -> None:
+        """Prepares state; keep it in `nodes.rows(name)`, where checkpoints find it."""
+
+    def round(self, nodes: Nodes, mix: Mix) -> None:
+        """One round: local steps and one exchange."""
+
+
+def claims_of(strategy: Any) -> Claims:
+    """The claims of a strategy, which a user may also write as a dict or leave out.
+
+    Raises:
+        ValueError: for a claim that does not exist.
+    """
+    claims = getattr(strategy, "claims", None)
+    if isinstance(claims, Claims):
+        return claims
+    if claims is None:
+        return Claims()
+    if not isinstance(claims, Mapping):
+        raise ValueError(f"claims of {type(strategy).__name__} must be a Claims or a dict, not {claims!r}")
+    known = {name: value for name, value in claims.items() if name in Claims.__dataclass_fields__}
+    if unknown := sorted(set(claims) - set(known)):
+        raise ValueError(
+            f"claims of {type(strategy).__name__}: unknown {', '.join(unknown)}; "
+            f"known are {', '.join(Claims.__dataclass_fields__)}"
+        )
+    if "needs" in known:
+        needs = known["needs"]
+        known["needs"] = frozenset([needs] if isinstance(needs, str) else needs or [])
+    return Claims(**known)

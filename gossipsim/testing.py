@@ -1,0 +1,318 @@
+"""The laws: what must hold for every strategy, optimizer and topology, yours too.
+
+    from gossipsim import testing
+
+    def test_my_strategy_obeys_the_laws():
+        testing.check("my_experiment.json")          # or one law at a time: testing.layout(config)
+
+Each law takes an experiment (a path or a dict, as :func:`gossipsim.run`), of which the first run is examined, and
+raises :class:`LawBroken` with what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+
+from gossipsim.config import plan
+from gossipsim.data.batches import BatchStream
+from gossipsim.execution import one_thread
+from gossipsim.mixing import Mix
+from gossipsim.network import Network, spectrum
+from gossipsim.nodes import Nodes, trainable
+from gossipsim.parts import Parts
+from gossipsim.results import Run
+from gossipsim.runner import run
+from gossipsim.streams import generator, global_stream
+from gossipsim.world import World
+
+Config = str | Path | Mapping[str, Any]
+
+
+class LawBroken(AssertionError):
+    """A law of the simulator does not hold for the given experiment."""
+
+
+def layout(config: Config, processes: Sequence[int] = (1, 2, 4)) -> None:
+    """Law 1: history, steps and final parameters are byte-identical for every number of processes."""
+    with tempfile.TemporaryDirectory(prefix="gossipsim-law-") as folder:
+        fingerprints = {
+            count: fingerprint(_only_run(config, count, Path(folder) / str(count))) for count in processes
+        }
+    reference = fingerprints[processes[0]]
+    for count, found in fingerprints.items():
+        for name, value in found.items():
+            _hold(
+                value == reference[name],
+                f"layout: {name} differs between {processes[0]} and {count} processes",
+            )
+
+
+def fingerprint(result: Run) -> dict[str, Any]:
+    """What must not depend on how a run is hosted: the bytes of history and steps, and the parameters' digest."""
+    return {
+        "history.jsonl": (result.directory / "history.jsonl").read_bytes(),
+        "steps.jsonl": (result.directory / "steps.jsonl").read_bytes(),
+        "params_sha256": result.summary["params_sha256"],
+    }
+
+
+def degenerate(config: Config, steps: int = 12) -> None:
+    """Law 2: one node equals a hand-written PyTorch loop, bit for bit."""
+    parts = _parts(config, {"network": {"nodes": 1, "topology": "gossipsim.network.complete"}})
+    with one_thread():
+        found = trajectory(parts, steps)[-1][0]
+        expected = plain_loop(parts, steps)
+    difference = float(np.abs(found - expected).max())
+    _hold(bool(np.array_equal(found, expected)), f"degenerate: one node differs from a plain loop by {difference}")
+
+
+def plain_loop(parts: Parts, steps: int) -> np.ndarray[Any, Any]:
+    """Ordinary supervised training, written as anyone would: the final parameters (d,)."""
+    trainer, seed = parts.trainer, parts.run.seed
+    (inputs, targets), _ = parts.tensors(torch.device("cpu"), trainer.dtype)
+    with global_stream(generator(seed, 0, "init")):
+        model = parts.model().to(trainer.dtype)
+    optimizer, scheduler = parts.optimizer(model)
+    batches = BatchStream(parts.shards[0], trainer.batch_size, generator(seed, 0, "data"))
+    epoch = trainer.epoch_length(len(parts.shards[0]), 1)
+    with global_stream(generator(seed, 0, "model")):
+        for step in range(1, steps + 1):
+            batch = batches.next()
+            optimizer.zero_grad()
+            loss = parts.task.loss_fn(model(inputs[batch]), targets[batch])
+            regularizer = getattr(parts.task, "regularizer", None)
+            if regularizer is not None:
+                loss = loss + regularizer(model)
+            loss.backward()
+            clip = parts.run.optimizer.get("clip_grad_norm")
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            if scheduler is not None and (parts.schedule_every == "step" or step % epoch == 0):
+                scheduler.step()
+    return torch.cat([p.detach().reshape(-1) for p in trainable(model)]).numpy()
+
+
+def mean_preservation(config: Config, rounds: int = 20, tolerance: float = 1e-12) -> None:
+    """Law 3: a doubly stochastic mix keeps the average of the rows (float64)."""
+    parts = _parts(config)
+    mix, X = Mix(World(parts.count), parts.network), _random_rows(parts.count)
+    if not parts.network.certificate()["doubly_stochastic"]:
+        raise ValueError("mean: W is not doubly stochastic, the law does not apply")
+    before = X.mean(0)
+    for _ in range(rounds):
+        X = mix(X)
+        mix.round += 1
+    drift = float((X.mean(0) - before).abs().max())
+    _hold(drift <= tolerance, f"mean: {rounds} rounds moved the average by {drift:.2e} > {tolerance:.0e}")
+
+
+def contraction(config: Config, tolerance: float = 1e-8) -> None:
+    """Law 4: pure gossip contracts sqrt(consensus) by ||W - J||_2, as `spectrum` predicts, and no direction by less.
+
+    The worst direction is found by iterating the simulator's own mix with its transpose, not by an eigensolver.
+    """
+    parts = _parts(config)
+    W = parts.network.matrix(0)
+    predicted = spectrum(W).slem
+    mix, X = Mix(World(parts.count), parts.network), _random_rows(parts.count)
+    ratio = 0.0
+    for _ in range(20_000):
+        X = X - X.mean(0)
+        X = X / torch.linalg.vector_norm(X, dim=0)
+        mixed = mix(X)
+        new = float(torch.linalg.vector_norm(mixed - mixed.mean(0), dim=0).max())
+        _hold(new <= predicted + tolerance, f"contraction: a direction shrank by {new}, slem is {predicted}")
+        if abs(new - ratio) <= tolerance * 1e-4 and abs(new - predicted) <= tolerance:
+            return
+        ratio, X = new, torch.from_numpy(W.T @ (mixed - mixed.mean(0)).numpy())
+    raise LawBroken(f"contraction: measured {ratio}, spectrum predicts {predicted}")
+
+
+def light_cone(config: Config, node: int = 0, rounds: int = 3) -> None:
+    """Law 5: after k exchanges a change at one node has reached the nodes within k hops and no others."""
+    parts = _parts(config)
+    _pure_cone(parts, node, rounds)
+    changed = _exchanges(parts, rounds, change=node)
+    reference = _exchanges(parts, rounds)
+    for (rows, exchanges), (expected, _) in zip(changed, reference, strict=True):
+        reached = set(np.flatnonzero((rows != expected).any(axis=1)).tolist())
+        allowed = _within(parts.network, node, exchanges)
+        _hold(
+            reached <= allowed,
+            f"light cone: after {exchanges} exchanges node {node} has reached {sorted(reached - allowed)}",
+        )
+        _hold(node in reached, f"light cone: a change at node {node} was lost")
+
+
+def relabelling(config: Config, rounds: int = 5, tolerance: float = 1e-9) -> None:
+    """Law 6: permuting node ids, with their streams and shards, permutes the results (to rounding, in float64)."""
+    parts = _parts(config, {"trainer.params.dtype": "float64"})
+    order = np.random.default_rng(0).permutation(parts.count)
+    found = trajectory(parts, rounds, permutation=order)[-1]
+    expected = trajectory(parts, rounds)[-1][order]
+    difference = float(np.abs(found - expected).max())
+    _hold(difference <= tolerance, f"relabelling: rows differ by {difference:.2e} > {tolerance:.0e}")
+
+
+def streams(seeds: int = 10, nodes: int = 200, purposes: Sequence[str] = ("data", "init", "model")) -> None:
+    """Law 8: streams are keyed by (seed, node, purpose), and no two keys collide."""
+    seen: dict[bytes, tuple[int, int, str]] = {}
+    for seed in range(seeds):
+        for node in range(nodes):
+            for purpose in purposes:
+                words = torch.randint(0, 2**62, (2,), generator=generator(seed, node, purpose)).numpy().tobytes()
+                key = (seed, node, purpose)
+                _hold(words not in seen, f"streams: {key} and {seen.get(words)} draw the same numbers")
+                seen[words] = key
+
+
+def traffic(config: Config, processes: Sequence[int] = (1, 2), rounds: int = 4) -> None:
+    """Law 9: recorded bytes are the sum over directed edges of what the algorithm claims to send, for every P."""
+    parts = _parts(config)
+    row = trajectory(parts, 1)[-1][0].nbytes
+    counts = []
+    for _, mix in _states(parts, rounds):
+        counts.append(mix.traffic.bytes_sent)
+        complete = mix.averaged
+    steady = counts[-1] - counts[-2]
+    W = parts.network.matrix(rounds - 1)
+    edges = parts.count * (parts.count - 1) if complete else int(W.nnz - np.count_nonzero(W.diagonal()))
+    expected = parts.claims.sends * edges * row
+    _hold(steady == expected, f"traffic: a round sends {steady} bytes, the claim is {expected}")
+    with tempfile.TemporaryDirectory(prefix="gossipsim-law-") as folder:
+        recorded = {
+            count: _only_run(config, count, Path(folder) / str(count)).history[-1]["bytes_sent"]
+            for count in processes
+        }
+    _hold(len(set(recorded.values())) == 1, f"traffic: recorded bytes depend on the processes: {recorded}")
+
+
+LAWS: dict[str, Callable[[Config], None]] = {
+    "layout": layout,
+    "degenerate": degenerate,
+    "mean": mean_preservation,
+    "contraction": contraction,
+    "light cone": light_cone,
+    "relabelling": relabelling,
+    "traffic": traffic,
+}
+"""The laws that are about an experiment, by name."""
+
+
+def check(config: Config) -> None:
+    """All laws that apply to an experiment.
+
+    Raises:
+        LawBroken: for the first that does not hold.
+    """
+    network = _parts(config).network.certificate()
+    for name, law in LAWS.items():
+        if name == "mean" and not network["doubly_stochastic"]:
+            continue
+        if name == "contraction" and network["time_varying"]:
+            continue
+        law(config)
+
+
+def trajectory(
+    parts: Parts, rounds: int, *, permutation: np.ndarray[Any, Any] | None = None
+) -> list[np.ndarray[Any, Any]]:
+    """The rows (N, d) after each round, hosted in this process, without a trainer around them."""
+    return [rows for rows, _ in _exchanges(parts, rounds, permutation=permutation)]
+
+
+def _exchanges(
+    parts: Parts, rounds: int, *, change: int | None = None, permutation: np.ndarray[Any, Any] | None = None
+) -> list[tuple[np.ndarray[Any, Any], int | None]]:
+    """After each round: the rows, and the exchanges so far (None once all nodes have been averaged)."""
+    states = _states(parts, rounds, change=change, permutation=permutation)
+    return [(nodes.X.numpy().copy(), None if mix.averaged else mix.exchanges) for nodes, mix in states]
+
+
+def _states(
+    parts: Parts, rounds: int, *, change: int | None = None, permutation: np.ndarray[Any, Any] | None = None
+) -> Iterator[tuple[Nodes, Mix]]:
+    """Plays `rounds` rounds of the strategy; optionally from a changed row, or with the nodes in another order."""
+    order = list(range(parts.count)) if permutation is None else [int(i) for i in permutation]
+    network = parts.network if permutation is None else _Relabelled(parts.network, order)
+    world = World(parts.count)
+    train, _ = parts.tensors(world.device, parts.trainer.dtype)
+    with one_thread():
+        nodes = Nodes(world, parts.task, parts.recipe(), [parts.shards[i] for i in order], train, streams=order)
+        mix = Mix(world, network)
+        if change is not None:
+            nodes.X[change] += 1.0
+        parts.strategy.init(nodes, mix)
+        for _ in range(rounds):
+            parts.strategy.round(nodes, mix)
+            mix.round += 1
+            yield nodes, mix
+
+
+class _Relabelled:
+    """A network whose node k is node order[k] of another one."""
+
+    def __init__(self, network: Network, order: list[int]) -> None:
+        self._network, self._order = network, order
+        self.nodes, self.period = network.nodes, network.period
+
+    def matrix(self, round: int) -> Any:
+        W = self._network.matrix(round)[self._order][:, self._order].tocsr()
+        W.sort_indices()
+        return W
+
+
+def _pure_cone(parts: Parts, node: int, exchanges: int) -> None:
+    """Mixing alone reaches exactly the nodes within k hops, W having no zero on an edge."""
+    mix = Mix(World(parts.count), parts.network)
+    X = torch.zeros(parts.count, 1, dtype=torch.float64)
+    X[node] = 1.0
+    for k in range(1, exchanges + 1):
+        X = mix(X)
+        mix.round += 1
+        reached = set(torch.nonzero(X[:, 0]).flatten().tolist())
+        expected = _within(parts.network, node, k)
+        _hold(reached == expected, f"light cone: {k} mixes reach {sorted(reached)}, expected {sorted(expected)}")
+
+
+def _within(network: Network, node: int, exchanges: int | None) -> set[int]:
+    """Nodes that `exchanges` exchanges can reach; on a changing graph, by the edges of those rounds."""
+    if exchanges is None:
+        return set(range(network.nodes))
+    if network.period == 1:
+        return set(nx.single_source_shortest_path_length(network.graph(0), node, cutoff=exchanges))
+    reached = {node}
+    for round_ in range(exchanges):
+        graph = network.graph(round_)
+        reached |= {v for u in reached for v in graph.neighbors(u)}
+    return reached
+
+
+def _only_run(config: Config, processes: int, workflow: Path) -> Run:
+    results = run(config, processes=processes, workflow=workflow)
+    result = results.runs[0]
+    _hold(
+        result.status in ("complete", "diverged"), f"the run on {processes} processes {result.status}: {result.error}"
+    )
+    return result
+
+
+def _parts(config: Config, overrides: Mapping[str, Any] | None = None) -> Parts:
+    return Parts(plan(config, overrides=overrides or {}).runs[0])
+
+
+def _random_rows(nodes: int) -> torch.Tensor:
+    return torch.randn(nodes, 4, dtype=torch.float64, generator=generator(0, None, "law"))
+
+
+def _hold(condition: bool, message: str) -> None:
+    if not condition:
+        raise LawBroken(message)

@@ -1,0 +1,225 @@
+"""Metrics of the mean model and of the nodes' own models, with the same bits wherever the nodes are hosted.
+
+Work is split over processes in pieces whose bounds do not depend on the number of processes (a node's shard, a chunk
+of a held-out set); the pieces' sums are collected and added in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from gossipsim.nodes import Nodes, trainable
+from gossipsim.results import higher_is_better
+from gossipsim.tasks.task import Optimum
+
+CHUNK = 1000
+"""Samples per forward pass of an evaluation."""
+
+MAX_LOCAL = 32
+"""With more nodes than this, `local_eval: true` evaluates this many of them, evenly spaced."""
+
+Tensors = tuple[torch.Tensor, torch.Tensor]
+
+
+def evaluated_nodes(nodes: int, local_eval: bool | int) -> list[int]:
+    """Ids of the nodes whose own models are evaluated; none with a single node, whose model is the mean model.
+
+    >>> evaluated_nodes(100, 4), evaluated_nodes(3, True), evaluated_nodes(3, False)
+    ([0, 25, 50, 75], [0, 1, 2], [])
+    """
+    if local_eval is False or nodes == 1:
+        return []
+    count = min(nodes, MAX_LOCAL if local_eval is True else int(local_eval))
+    return [k * nodes // count for k in range(count)]
+
+
+class Evaluator:
+    """Evaluates the rows of `nodes`.
+
+    Args:
+        shards: index tensors into the training set for the hosted nodes.
+        train: (inputs, targets) of the training set.
+        held_out: "val" and "test" sets, those that the task has.
+        optimum: of the mean objective, where it is known.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        shards: list[torch.Tensor],
+        train: Tensors,
+        held_out: dict[str, Tensors],
+        optimum: Optimum | None,
+        local_eval: bool | int,
+    ) -> None:
+        self.nodes, self.world, self.task = nodes, nodes.world, nodes.task
+        self._shards, self._train, self._held_out = shards, train, held_out
+        self._local = evaluated_nodes(self.world.nodes, local_eval)
+        self._probe = nodes.template
+        self._parameters = trainable(self._probe)
+        optimizer, _ = nodes.recipe.optimizer(self._probe)
+        self._constraints: list[tuple[torch.Tensor, Any]] = getattr(optimizer, "constraints", list)()
+        self.counts_lmo = hasattr(optimizer, "lmo_calls")
+        self._probe.eval()
+        self._optimum = optimum if optimum is not None and self._feasible(optimum.x) else None
+        self._names = self._metric_names()
+
+    def consensus(self, mean: torch.Tensor) -> float:
+        """(1/N) sum_i ||x_i - mean||^2."""
+        errors = torch.linalg.vector_norm(self.nodes.X - mean, dim=1, dtype=torch.float64) ** 2
+        return self._node_mean(errors)
+
+    def batch_loss(self) -> float:
+        """The mean over nodes of the loss of the last batch."""
+        return self._node_mean(self.nodes.losses)
+
+    def theory(self, mean: torch.Tensor, loss: float | None = None) -> dict[str, float]:
+        """`suboptimality` f(mean) - f* and `distance` ||mean - x*||, where the optimum is known."""
+        if self._optimum is None:
+            return {}
+        loss = self.train_loss(mean)[0] if loss is None else loss
+        distance = torch.linalg.vector_norm(mean.cpu().double() - self._optimum.x)
+        return {"suboptimality": loss - self._optimum.value, "distance": float(distance)}
+
+    def everything(self, mean: torch.Tensor) -> dict[str, float]:
+        """All metrics of a history record, in its order."""
+        loss, gradient = self.train_loss(mean, gradient=bool(self._constraints))
+        metrics = {"train_loss": loss} | self.held_out_metrics(mean) | self.local_metrics()
+        metrics["consensus"] = self.consensus(mean)
+        metrics |= self.theory(mean, loss)
+        if gradient is not None:
+            metrics |= self._constrained(mean, gradient)
+        return metrics
+
+    def train_loss(self, row: torch.Tensor, *, gradient: bool = False) -> tuple[float, torch.Tensor | None]:
+        """f(row) = mean over nodes of f_i(row), and on request its gradient (d,)."""
+        self._point(row)
+        losses = torch.zeros(len(self._shards), dtype=torch.float64)
+        G = torch.zeros_like(self.nodes.X) if gradient else None
+        for k, shard in enumerate(self._shards):
+            losses[k] = self._objective(shard, None if G is None else G[k])
+        return self._node_mean(losses), None if G is None else self.world.mean(G)
+
+    def held_out_metrics(self, row: torch.Tensor) -> dict[str, float]:
+        """`val_loss`, `test_accuracy`, ... of the model at `row`; chunks are shared among the processes."""
+        self._point(row)
+        metrics = {}
+        for split, data in self._held_out.items():
+            pieces = list(_chunks(data))
+            mine = [self._sums(*pieces[i]) for i in self.world.share(len(pieces))]
+            sums = self.world.table(_stack(mine, len(self._names)), len(pieces)).sum(0)
+            metrics |= self._named(f"{split}_", sums / len(data[0]))
+        return metrics
+
+    def local_metrics(self) -> dict[str, float]:
+        """`local_<metric>_mean` and `local_<metric>_worst` over the evaluated nodes' own models."""
+        metrics: dict[str, float] = {}
+        for split, data in self._held_out.items() if self._local else ():
+            rows = torch.zeros(len(self.nodes.ids), len(self._names), dtype=torch.float64)
+            for k, node in enumerate(self.nodes.ids):
+                if node in self._local:
+                    self._point(self.nodes.X[k], own=k)
+                    rows[k] = _stack([self._sums(*c) for c in _chunks(data)], 0).sum(0) / len(data[0])
+            table = self.world.table(rows, self.world.nodes)[self._local]
+            for name, values in zip(self._names, table.T, strict=True):
+                worst = values.min() if higher_is_better(name) else values.max()
+                metrics[f"local_{split}_{name}_mean"] = float(values.mean())
+                metrics[f"local_{split}_{name}_worst"] = float(worst)
+        return metrics
+
+    def _constrained(self, mean: torch.Tensor, gradient: torch.Tensor) -> dict[str, float]:
+        """`fw_gap` <g, x - lmo(g)> and `feasibility` (largest violation) at the mean."""
+        self._point(mean)
+        by_parameter = {id(p): g for p, g in zip(self._parameters, self._views(gradient), strict=True)}
+        gap = violation = 0.0
+        for p, constraint in self._constraints:
+            g, x = by_parameter[id(p)], p.detach()
+            gap += float(torch.sum(g.double() * (x - constraint.lmo(g)).double()))
+            violation = max(violation, float(constraint.violation(x)))
+        return {"fw_gap": gap, "feasibility": violation}
+
+    def _feasible(self, x: torch.Tensor) -> bool:
+        """Whether the known optimum also is that of the constrained problem."""
+        self._point(x.to(self.nodes.X))
+        return all(bool(constraint.contains(p.detach(), tol=1e-9)) for p, constraint in self._constraints)
+
+    def _objective(self, shard: torch.Tensor, out: torch.Tensor | None) -> float:
+        """f_i of the probe on one shard; adds its gradient to the row `out`."""
+        total = 0.0
+        for inputs, targets in _chunks(self._train, shard):
+            share = len(inputs) / len(shard)
+            with torch.set_grad_enabled(out is not None):
+                loss = self.task.loss_fn(self._probe(inputs), targets) * share
+                total += loss.item()
+                if out is not None:
+                    self._add_gradient(loss, out)
+        regularizer = getattr(self.task, "regularizer", None)
+        if regularizer is not None:
+            with torch.set_grad_enabled(out is not None):
+                loss = regularizer(self._probe)
+                total += loss.item()
+                if out is not None:
+                    self._add_gradient(loss, out)
+        return total
+
+    def _add_gradient(self, loss: torch.Tensor, out: torch.Tensor) -> None:
+        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        for view, g in zip(self._views(out), gradients, strict=True):
+            view += g
+
+    @torch.no_grad()
+    def _sums(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Loss and metrics of one chunk, times its number of samples: (k,) float64."""
+        output = self._probe(inputs)
+        values = {"loss": self.task.loss_fn(output, targets)} | dict(self.task.metrics_fn(output, targets))
+        return torch.tensor([float(v) for v in values.values()], dtype=torch.float64) * len(inputs)
+
+    def _metric_names(self) -> list[str]:
+        for inputs, targets in self._held_out.values():
+            with torch.no_grad():
+                return ["loss", *self.task.metrics_fn(self._probe(inputs[:2]), targets[:2])]
+        return ["loss"]
+
+    def _point(self, row: torch.Tensor, own: int | None = None) -> None:
+        """Makes the probe the model at `row`, with node `own`'s buffers or the mean of all nodes' buffers."""
+        for p, view in zip(self._parameters, self._views(row), strict=True):
+            p.data = view
+        names = [name for name, b in self._probe.named_buffers() if b.is_floating_point()]
+        if not names:
+            return
+        theirs = [dict(node.model.named_buffers()) for node in self.nodes]
+        for name, buffer in self._probe.named_buffers():
+            if name in names and own is not None:
+                buffer.copy_(theirs[own][name])
+            elif name in names:
+                rows = torch.stack([b[name].reshape(-1) for b in theirs]) if theirs else buffer.new_empty(
+                    0, buffer.numel()
+                )
+                buffer.copy_(self.world.mean(rows).view_as(buffer))
+
+    def _views(self, row: torch.Tensor) -> list[torch.Tensor]:
+        return self.nodes.layout.views(row)
+
+    def _node_mean(self, values: torch.Tensor) -> float:
+        """The mean over all N nodes of one float64 number per hosted node."""
+        return float(self.world.table(values.double().cpu().unsqueeze(1), self.world.nodes).mean())
+
+    def _named(self, prefix: str, values: torch.Tensor) -> dict[str, float]:
+        return {prefix + name: float(value) for name, value in zip(self._names, values, strict=True)}
+
+
+def _chunks(data: Tensors, indices: torch.Tensor | None = None) -> Iterator[Tensors]:
+    inputs, targets = data
+    for start in range(0, len(inputs) if indices is None else len(indices), CHUNK):
+        if indices is None:
+            yield inputs[start : start + CHUNK], targets[start : start + CHUNK]
+        else:
+            piece = indices[start : start + CHUNK]
+            yield inputs.index_select(0, piece), targets.index_select(0, piece)
+
+
+def _stack(rows: list[torch.Tensor], width: int) -> torch.Tensor:
+    return torch.stack(rows) if rows else torch.zeros(0, width, dtype=torch.float64)
