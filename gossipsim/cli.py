@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -40,18 +41,15 @@ def report(
 def topology(
     name: Annotated[str, typer.Argument(help="ring, star, torus, karate, ... or a class path.")],
     n: Annotated[int | None, typer.Option("-n", min=1, help="Number of nodes.", show_default=False)] = None,
-    weights: Annotated[str, typer.Option(help="Class path of the weights.")] = (
-        "gossipsim.network.MetropolisHastings"
-    ),
+    weights: Annotated[str, typer.Option(help="Class path of the weights.")] = ("gossipsim.network.MetropolisHastings"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Certify a graph and its mixing matrix: gossipsim topology ring -n 16"""
-    from gossipsim.network import certify
-    from gossipsim.spec import build_callable
+    from gossipsim.spec import BuildError
 
     try:
-        certificate = certify(name, n, build_callable(weights))
-    except Exception as error:
+        certificate = _certificate(name, n, weights)
+    except (BuildError, ValueError) as error:
         _refuse(" ".join(str(error).split()))
     if as_json:
         typer.echo(json.dumps(certificate, indent=2))
@@ -94,7 +92,24 @@ def bench(
         Console().print(table(figures))
 
 
-def _refuse(message: str) -> None:
+def _certificate(name: str, n: int | None, weights: str) -> dict[str, Any]:
+    """Builds the graph, with 16 nodes where it has a size and none was asked for, and certifies it."""
+    from gossipsim.network import NAMES, Network, resolve
+    from gossipsim.spec import build, build_callable, locate
+
+    path = f"gossipsim.network.{NAMES[name].__name__}" if name in NAMES else name
+    if "." not in path:
+        resolve(name)
+    sized = bool({"n", "nodes", "num_nodes", "n_nodes"} & set(inspect.signature(locate(path)).parameters))
+    if n is not None and not sized:
+        raise ValueError(f"{name} has a size of its own; leave out -n")
+    size = n or 16
+    topology = build(path, n=size, nodes=size, num_nodes=size, n_nodes=size, seed=0)
+    nodes = size if sized else len(topology)
+    return Network(nodes, topology, build_callable(weights), name=name).certificate()
+
+
+def _refuse(message: str) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(BAD_CONFIGURATION)
 

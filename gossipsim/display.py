@@ -15,7 +15,15 @@ from gossipsim.experiment import Entry, Experiment
 from gossipsim.results import LABELS, Results, mean_table
 from gossipsim.world import Failure
 
-HEADLINES = ("test_accuracy", "val_accuracy", "suboptimality", "distance", "train_loss", "consensus", "bytes_sent")
+HEADLINES = (
+    "test_accuracy",
+    "val_accuracy",
+    "suboptimality",
+    "distance",
+    "train_loss",
+    "consensus",
+    "bytes_sent",
+)
 """Metrics for the closing table; the first four that a run has."""
 
 _STYLES = {"complete": "green", "diverged": "yellow", "failed": "bold red"}
@@ -65,7 +73,10 @@ class Display:
         note = f"loss {message['loss']:.4g}" if message.get("loss") is not None else None
         changes = {} if note is None else {"note": note}
         self._progress.update(
-            self._bars[entry], completed=message["step"], total=message["total"], **changes  # type: ignore[arg-type]
+            self._bars[entry],
+            completed=message["step"],
+            total=message["total"],
+            **changes,  # type: ignore[arg-type]
         )
 
     def ended(self, entry: Entry, status: str, failure: Failure | None) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 
@@ -182,20 +182,23 @@ class Joined:
                     observer.started(entry)
                 self.agree(None)  # the run's directory exists from here on
                 try:
-                    status = simulate(
-                        entry.run, entry.directory, self.transport, lambda m, e=entry: self._say(observer, e, m)
-                    )
+                    status = simulate(entry.run, entry.directory, self.transport, self._teller(observer, entry))
                 except Exception as error:
                     self._fail(entry, observer, error)
                 if self.rank == 0:
                     entry.mark(status)
                     observer.ended(entry, status, None)
 
-    def _say(self, observer: Observer, entry: Entry, message: dict[str, Any]) -> None:
-        if self.rank == 0:
-            observer.progressed(entry, message)
+    def _teller(self, observer: Observer, entry: Entry) -> Emit:
+        """What a run of this rank reports goes to the observer on rank 0, nowhere on others."""
 
-    def _fail(self, entry: Entry, observer: Observer, error: Exception) -> None:
+        def tell(message: dict[str, Any]) -> None:
+            if self.rank == 0:
+                observer.progressed(entry, message)
+
+        return tell
+
+    def _fail(self, entry: Entry, observer: Observer, error: Exception) -> NoReturn:
         """The culprit records the failure and ends the job; its victims leave it the time to do so."""
         failure = Failure.of(error, self.rank)
         if failure.secondary:

@@ -207,7 +207,8 @@ def _entries(plan: Plan, directory: Path) -> list[Entry]:
         names[label] = dict(zip(displays, unique_names(displays), strict=True))
     return [
         Entry(
-            run, run_directory(directory, {label: names[label][run.labels[label]] for label in LABELS}, run.seed)
+            run,
+            run_directory(directory, {label: names[label][run.labels[label]] for label in LABELS}, run.seed),
         )
         for run in plan.runs
     ]
@@ -226,5 +227,3 @@ def environment(command: Sequence[str] | None = None) -> dict[str, Any]:
         "packages": {name: version(name) for name in packages},
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
-
-

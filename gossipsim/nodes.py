@@ -70,9 +70,7 @@ class Recipe:
 class Node:
     """One participant: its model (views into a row), optimizer, data order and random streams."""
 
-    def __init__(
-        self, ident: int, key: int, recipe: Recipe, shard: torch.Tensor, device: torch.device
-    ) -> None:
+    def __init__(self, ident: int, key: int, recipe: Recipe, shard: torch.Tensor, device: torch.device) -> None:
         self.id = ident
         seed = recipe.seed
         with global_stream(generator(seed, key if recipe.init == "independent" else 0, "init")):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,12 +25,18 @@ from gossipsim.streams import generator, global_stream
 from gossipsim.tasks.task import Optimum, Task
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
+T = TypeVar("T")
 
 MAX_DRAWN_EDGES = 5000
 """Graphs with more edges than this are not stored in a run's summary."""
 
 _tasks: dict[str, Task] = {}
 """The tasks in use, built once in the process that forks the ranks, so that these share the data."""
+
+_networks: dict[str, Network] = {}
+"""The networks in use, with the spectra that have been computed."""
+
+_KEPT_TASKS, _KEPT_NETWORKS = 2, 16
 
 
 class Parts:
@@ -52,18 +58,19 @@ class Parts:
 
     @cached_property
     def task(self) -> Task:
-        key = json.dumps([self.run.task["class"], self.run.task["params"], self.count], sort_keys=True)
-        if key not in _tasks:
-            with self._blame("task"):
-                task = build(self.run.task, nodes=self.count)
-                _check_task(task)
-            while len(_tasks) > 1:
-                _tasks.pop(next(iter(_tasks)))
-            _tasks[key] = task
-        return _tasks[key]
+        return _kept(_tasks, _KEPT_TASKS, [self.run.task, self.count], self._build_task)
 
     @cached_property
     def network(self) -> Network:
+        return _kept(_networks, _KEPT_NETWORKS, self.run.network, self._build_network)
+
+    def _build_task(self) -> Task:
+        with self._blame("task"):
+            task: Task = build(self.run.task, nodes=self.count)
+            _check_task(task)
+            return task
+
+    def _build_network(self) -> Network:
         spec = self.run.network
         sizes = dict.fromkeys(("n", "nodes", "num_nodes", "n_nodes"), self.count)
         with self._blame("network.topology"):
@@ -155,7 +162,7 @@ class Parts:
 
     def warnings(self) -> list[str]:
         """What is unusual but not refused."""
-        if self.count == 1:
+        if self.count == 1 or self.claims.over == "complete":
             return []
         return [*self.network.problems(self.claims.needs)[1]]
 
@@ -212,10 +219,10 @@ class Parts:
             raise ConfigError(problems)
 
     def _check_network(self) -> None:
-        needs = self.claims.needs
-        if self.count > 1:
+        network, claims = self.network, self.claims
+        if self.count > 1 and claims.over == "graph":
             with self._blame("network.topology"):
-                errors, _ = self.network.problems(needs)
+                errors, _ = network.problems(claims.needs)
                 if errors:
                     raise ConfigError([f"{self.run.origins.of('network.topology')}: {e}" for e in errors])
 
@@ -260,8 +267,21 @@ class Parts:
             raise ConfigError([f"{self.run.origins.of(path)}: {kind}{_line(error)}"]) from error
 
 
+def _kept(cache: dict[str, T], size: int, spec: Any, make: Callable[[], T]) -> T:
+    """`make()`, or what an equal spec has made before; the oldest goes when there are more than `size`."""
+    key = json.dumps(spec, sort_keys=True)
+    if key not in cache:
+        made = make()
+        while len(cache) >= size:
+            cache.pop(next(iter(cache)))
+        cache[key] = made
+    return cache[key]
+
+
 def _check_task(task: Any) -> None:
-    missing = [name for name in ("input_shape", "num_classes", "train", "loss_fn", "metrics_fn") if not hasattr(task, name)]
+    missing = [
+        name for name in ("input_shape", "num_classes", "train", "loss_fn", "metrics_fn") if not hasattr(task, name)
+    ]
     if missing:
         raise ValueError(f"{type(task).__name__} is not a task: it lacks {', '.join(missing)}")
     if not hasattr(task.train, "tensors") or not len(task.train.tensors[0]):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 OK, FAILED, BAD_CONFIGURATION, INTERRUPTED = 0, 1, 2, 130
 
+WIDTH_OF_A_FILE = 160
+"""Columns of tables that go to a file or a pipe."""
+
 
 class Executor(Protocol):
     """Runs entries one way or another: :class:`gossipsim.execution.Local` or `Joined`."""
@@ -74,8 +77,7 @@ def run(
     """
     changes = dict(overrides or {}) | ({"workflow": str(workflow)} if workflow is not None else {})
     options = Options(config, processes, changes, report=report)
-    results = _run_local(options, Console(quiet=True))
-    return results
+    return _run_local(options, Console(quiet=True))
 
 
 def make_plan(options: Options) -> tuple[Plan, list[str]]:
@@ -232,7 +234,8 @@ def run_command(
         Path | None, typer.Option("--config", help="The same, as an option.", show_default=False)
     ] = None,
     processes: Annotated[
-        str, typer.Option(help="Ranks per run: auto = min(nodes, cores), nodes = one per node, or a number; 1 debugs.")
+        str,
+        typer.Option(help="Ranks per run: auto = min(nodes, cores), nodes = one per node, or a number; 1 debugs."),
     ] = "auto",
     set_: Annotated[
         list[str] | None,
@@ -241,9 +244,7 @@ def run_command(
     seeds: Annotated[str | None, typer.Option(help="0:5, 1,7 or 3, in place of the config's.")] = None,
     exp_id: Annotated[int | None, typer.Option(min=1, help="Reuse exp_XXXX; runs with a result are skipped.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Begin a new exp_XXXX in any case.")] = False,
-    no_skip_existing: Annotated[
-        bool, typer.Option("--no-skip-existing", help="Run again what has a result.")
-    ] = False,
+    no_skip_existing: Annotated[bool, typer.Option("--no-skip-existing", help="Run again what has a result.")] = False,
     workflow: Annotated[Path | None, typer.Option(help="Where exp_XXXX go, in place of the config's.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, in place of the config's.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
@@ -252,7 +253,8 @@ def run_command(
     """Run an experiment: gossipsim run configs/experiments/quickstart.json
 
     The same command resumes what was interrupted. Under torchrun, `python -m gossipsim.runner --config CONFIG` joins
-    the job's ranks. Exit codes: 0 every run has a result, 1 a run failed, 2 bad usage or configuration, 130 interrupted.
+    the job's ranks. Exit codes: 0 every run has a result, 1 a run failed, 2 bad usage or configuration, 130
+    interrupted.
     """
     if (config is None) == (config_option is None):
         raise typer.BadParameter("give one experiment file, e.g. configs/experiments/quickstart.json")
@@ -283,6 +285,8 @@ def _run(options: Options, dry_run: bool) -> int:
 
     speaks = os.environ.get("RANK", "0") == "0"
     console, errors = Console(quiet=not speaks), Console(stderr=True, quiet=not speaks)
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_FILE
     try:
         if dry_run:
             return _dry_run(options, console)

@@ -35,9 +35,7 @@ def seed_sequence(seed: int, node: int | None, purpose: str) -> np.random.SeedSe
     return np.random.SeedSequence(int.from_bytes(digest, "little"))
 
 
-def generator(
-    seed: int, node: int | None, purpose: str, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def generator(seed: int, node: int | None, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator for one (seed, node, purpose), on the CPU or (Philox, 64-bit seed) on a GPU.
 
     >>> import torch
@@ -51,9 +49,7 @@ def generator(
     words = np.random.MT19937(entropy).state["state"]["key"]
     stream = torch.Generator()
     state = stream.manual_seed(0).get_state()
-    state[_STATE_OFFSET : _STATE_OFFSET + 8 * _WORDS].view(torch.int64)[:] = torch.from_numpy(
-        words.astype(np.int64)
-    )
+    state[_STATE_OFFSET : _STATE_OFFSET + 8 * _WORDS].view(torch.int64)[:] = torch.from_numpy(words.astype(np.int64))
     return stream.set_state(state)
 
 

@@ -42,9 +42,7 @@ class LawBroken(AssertionError):
 def layout(config: Config, processes: Sequence[int] = (1, 2, 4)) -> None:
     """Law 1: history, steps and final parameters are byte-identical for every number of processes."""
     with tempfile.TemporaryDirectory(prefix="gossipsim-law-") as folder:
-        fingerprints = {
-            count: fingerprint(_only_run(config, count, Path(folder) / str(count))) for count in processes
-        }
+        fingerprints = {count: fingerprint(_only_run(config, count, Path(folder) / str(count))) for count in processes}
     reference = fingerprints[processes[0]]
     for count, found in fingerprints.items():
         for name, value in found.items():
@@ -70,7 +68,10 @@ def degenerate(config: Config, steps: int = 12) -> None:
         found = trajectory(parts, steps)[-1][0]
         expected = plain_loop(parts, steps)
     difference = float(np.abs(found - expected).max())
-    _hold(bool(np.array_equal(found, expected)), f"degenerate: one node differs from a plain loop by {difference}")
+    _hold(
+        bool(np.array_equal(found, expected)),
+        f"degenerate: one node differs from a plain loop by {difference}",
+    )
 
 
 def plain_loop(parts: Parts, steps: int) -> np.ndarray[Any, Any]:
@@ -90,7 +91,7 @@ def plain_loop(parts: Parts, steps: int) -> np.ndarray[Any, Any]:
             regularizer = getattr(parts.task, "regularizer", None)
             if regularizer is not None:
                 loss = loss + regularizer(model)
-            loss.backward()
+            torch.autograd.backward(loss)
             clip = parts.run.optimizer.get("clip_grad_norm")
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -178,19 +179,19 @@ def traffic(config: Config, processes: Sequence[int] = (1, 2), rounds: int = 4) 
     """Law 9: recorded bytes are the sum over directed edges of what the algorithm claims to send, for every P."""
     parts = _parts(config)
     row = trajectory(parts, 1)[-1][0].nbytes
-    counts = []
-    for _, mix in _states(parts, rounds):
-        counts.append(mix.traffic.bytes_sent)
-        complete = mix.averaged
+    counts = [mix.traffic.bytes_sent for _, mix in _states(parts, rounds)]
     steady = counts[-1] - counts[-2]
     W = parts.network.matrix(rounds - 1)
-    edges = parts.count * (parts.count - 1) if complete else int(W.nnz - np.count_nonzero(W.diagonal()))
+    edges = (
+        parts.count * (parts.count - 1)
+        if parts.claims.over == "complete"
+        else int(W.nnz - np.count_nonzero(W.diagonal()))
+    )
     expected = parts.claims.sends * edges * row
     _hold(steady == expected, f"traffic: a round sends {steady} bytes, the claim is {expected}")
     with tempfile.TemporaryDirectory(prefix="gossipsim-law-") as folder:
         recorded = {
-            count: _only_run(config, count, Path(folder) / str(count)).history[-1]["bytes_sent"]
-            for count in processes
+            count: _only_run(config, count, Path(folder) / str(count)).history[-1]["bytes_sent"] for count in processes
         }
     _hold(len(set(recorded.values())) == 1, f"traffic: recorded bytes depend on the processes: {recorded}")
 
@@ -257,14 +258,14 @@ def _states(
             yield nodes, mix
 
 
-class _Relabelled:
+class _Relabelled(Network):
     """A network whose node k is node order[k] of another one."""
 
     def __init__(self, network: Network, order: list[int]) -> None:
         self._network, self._order = network, order
         self.nodes, self.period = network.nodes, network.period
 
-    def matrix(self, round: int) -> Any:
+    def matrix(self, round: int) -> Any:  # noqa: A002
         W = self._network.matrix(round)[self._order][:, self._order].tocsr()
         W.sort_indices()
         return W
@@ -300,7 +301,8 @@ def _only_run(config: Config, processes: int, workflow: Path) -> Run:
     results = run(config, processes=processes, workflow=workflow)
     result = results.runs[0]
     _hold(
-        result.status in ("complete", "diverged"), f"the run on {processes} processes {result.status}: {result.error}"
+        result.status in ("complete", "diverged"),
+        f"the run on {processes} processes {result.status}: {result.error}",
     )
     return result
 

@@ -16,9 +16,7 @@ def _subclass_of(module: str, name: str) -> Callable[[type], str | None]:
 
     def wrong(target: type) -> str | None:
         base = getattr(sys.modules.get(module), name, None)
-        return (
-            None if base is not None and issubclass(target, base) else f"is not a subclass of {module}.{name}"
-        )
+        return None if base is not None and issubclass(target, base) else f"is not a subclass of {module}.{name}"
 
     return wrong
 
@@ -51,36 +49,49 @@ class Kind:
     wrong: Callable[[type], str | None] = lambda target: None
     offered: tuple[str, ...] = ()
     leading: int = 0
+    called_with: int = 0  # positional arguments of the later call, where a function itself is the part
 
 
 KINDS = {
-    "task": Kind("a task"),
+    "task": Kind("a task", offered=("nodes",)),
     "model": Kind("a model", _subclass_of("torch.nn", "Module"), offered=("input_shape", "num_classes")),
     "optimizer": Kind("an optimizer", _subclass_of("torch.optim", "Optimizer"), leading=1),
     "schedule": Kind("a learning-rate schedule", _with_methods("step"), leading=1),
-    "trainer": Kind("a trainer"),
+    "trainer": Kind("a trainer", _with_methods("fit")),
     "strategy": Kind("a strategy", _with_methods("init", "round")),
-    "partition": Kind("a partition", _with_methods("__call__")),
+    "partition": Kind("a partition", _with_methods("__call__"), called_with=3),
     "topology": Kind("a topology", _graph_source, offered=("n", "nodes", "num_nodes", "n_nodes", "seed")),
-    "weights": Kind("mixing weights", _with_methods("__call__")),
+    "weights": Kind("mixing weights", _with_methods("__call__"), called_with=1),
 }
 
 
-def spec_problems(kind_name: str, spec: str | Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """Everything wrong with a well-formed spec that can be seen without building it."""
+def is_checkable(spec: Any) -> bool:
+    """Is there a class path, and are the params an object? What else is wrong with its shape is found elsewhere."""
+    if isinstance(spec, str):
+        return True
+    return (
+        isinstance(spec, Mapping) and isinstance(spec.get("class"), str) and isinstance(spec.get("params", {}), Mapping)
+    )
+
+
+def spec_problems(kind_name: str, spec: Any) -> list[tuple[Path, str]]:
+    """Everything wrong with a spec that can be seen without building it; nothing where its shape forbids that."""
     kind = KINDS[kind_name]
     if isinstance(spec, str):
         spec = {"class": spec}
-    problems = signature_problems(spec, offered=kind.offered, leading=kind.leading)
-    schedule = spec.get("schedule")
-    if schedule is not None:
-        problems += [(("schedule", *path), message) for path, message in spec_problems("schedule", schedule)]
+    if not is_checkable(spec):
+        return []
     try:
         target = locate(spec["class"])
     except LocateError:
-        return problems
+        target = None
     wrong = kind.wrong(target) if inspect.isclass(target) else None
     if wrong:
         # What the signature of a wrong class says is of no use.
         return [(("class",), f"'{spec['class']}' cannot be {kind.noun}: it {wrong}")]
+    leading = kind.leading if inspect.isclass(target) else max(kind.leading, kind.called_with)
+    problems = signature_problems(spec, offered=kind.offered, leading=leading)
+    if spec.get("schedule") is not None:
+        inner = spec_problems("schedule", spec["schedule"])
+        problems += [(("schedule", *path), message) for path, message in inner]
     return problems

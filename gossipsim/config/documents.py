@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from gossipsim.config.json_source import Source, plain, read
-from gossipsim.config.models import INLINE_TASK, MODELS, OPTIMIZERS, TASK, shape_errors
+from gossipsim.config.models import MODELS, OPTIMIZERS, TASK, shape_errors
 from gossipsim.config.origins import Anchor, ConfigError, Errors, Origins
-from gossipsim.spec import did_you_mean, show
+from gossipsim.spec import Path, did_you_mean, show
 
 
 @dataclass
@@ -27,13 +27,16 @@ class Document:
     file: FilePath | None
 
 
+Placed = tuple[Any, Anchor]
+
+
 @dataclass
 class Crossed:
-    """A task with its models and optimizers as written, each with its place."""
+    """A task with its models and optimizers as written, each with its place; `tasks` is empty if it is missing."""
 
-    task: tuple[Any, Anchor]
-    models: list[tuple[Any, Anchor]] = field(default_factory=list)
-    optimizers: list[tuple[Any, Anchor]] = field(default_factory=list)
+    tasks: list[Placed]
+    models: list[Placed]
+    optimizers: list[Placed]
 
 
 def label_of(path: str) -> str:
@@ -61,15 +64,15 @@ def load(config: str | os.PathLike[str] | Mapping[str, Any], errors: Errors) -> 
         ConfigError: where no JSON object can be had at all.
     """
     if isinstance(config, Mapping):
-        source, file, folder = _from_dict(config, errors), None, os.getcwd()
+        source, file, folder = _from_dict(config), None, os.getcwd()
     elif isinstance(config, str | os.PathLike):
         path = os.fspath(config)
         source = _from_file(path)
         file = FilePath(os.path.abspath(path))
         folder = str(file.parent)
-        errors.add_source(source)
     else:
         raise ConfigError([f"<config>: expected a path or a dict, got {show(config)}"])
+    errors.add_source(source)
     if not source.readable:
         errors.raise_if_any()
     if not isinstance(source.value, dict):
@@ -78,11 +81,11 @@ def load(config: str | os.PathLike[str] | Mapping[str, Any], errors: Errors) -> 
     return Document(source.value, source.value, Origins({(): Anchor(source)}), folder, file)
 
 
-def _from_dict(config: Mapping[str, Any], errors: Errors) -> Source:
-    problems: list[Any] = []
+def _from_dict(config: Mapping[str, Any]) -> Source:
+    problems: list[tuple[Path, str]] = []
     source = Source("<config>", plain(config, (), problems))
-    for path, message in problems:
-        errors.add(Anchor(source, path), message)
+    source.problems = [(None, path, message) for path, message in problems]
+    source.broken = {path for path, _ in problems}
     return source
 
 
@@ -92,9 +95,7 @@ def _from_file(path: str) -> Source:
     if os.path.isdir(path):
         raise ConfigError([f"{label_of(path)}: is a directory; give the experiment's JSON file"])
     if not os.path.exists(path):
-        raise ConfigError(
-            [f"{label_of(path)}: no such file: looked for {os.path.abspath(path)}{near_name(path)}"]
-        )
+        raise ConfigError([f"{label_of(path)}: no such file: looked for {os.path.abspath(path)}{near_name(path)}"])
     return read(path, label_of(path))
 
 
@@ -115,26 +116,23 @@ def task_directories(document: Document, errors: Errors) -> list[Crossed]:
             errors.add(anchor, f"the same directory as task_dirs[{folders[real]}]")
         else:
             folders[real] = i
-            found += _task_directory(path, anchor, errors)
+            found.append(_task_directory(path, anchor, errors))
     return found + _tasks_in_place(document)
 
 
-def _task_directory(path: str, anchor: Anchor, errors: Errors) -> list[Crossed]:
-    """One entry; none where a file of the directory cannot be used (the others are still checked)."""
-    sources = {
-        name: _task_file(os.path.join(path, name), adapter, anchor, errors)
+def _task_directory(path: str, anchor: Anchor, errors: Errors) -> Crossed:
+    """One entry with what could be read."""
+    task, models, optimizers = (
+        _task_file(os.path.join(path, name), adapter, anchor, errors)
         for name, adapter in (("task.json", TASK), ("models.json", MODELS), ("optimizers.json", OPTIMIZERS))
-    }
-    task, models, optimizers = sources.values()
-    if task is None or models is None or optimizers is None:
+    )
+    return Crossed([(task.value, Anchor(task))] if task else [], _items(models), _items(optimizers))
+
+
+def _items(source: Source | None) -> list[Placed]:
+    if source is None or not isinstance(source.value, list):
         return []
-    return [
-        Crossed(
-            (task.value, Anchor(task)),
-            [(spec, Anchor(models, (i,))) for i, spec in enumerate(models.value)],
-            [(spec, Anchor(optimizers, (i,))) for i, spec in enumerate(optimizers.value)],
-        )
-    ]
+    return [(spec, Anchor(source, (i,))) for i, spec in enumerate(source.value)]
 
 
 def _task_file(path: str, adapter: TypeAdapter[Any], anchor: Anchor, errors: Errors) -> Source | None:
@@ -146,25 +144,24 @@ def _task_file(path: str, adapter: TypeAdapter[Any], anchor: Anchor, errors: Err
     errors.add_source(source)
     if not source.readable:
         return None
-    problems = shape_errors(adapter, source.value)
-    for inner, message in problems:
+    for inner, message in shape_errors(adapter, source.value):
         errors.add(Anchor(source, inner), message)
-    return None if problems else source
+    return source
 
 
 def _tasks_in_place(document: Document) -> list[Crossed]:
+    """Their shape is checked with the experiment's."""
     tasks = document.value.get("tasks")
     found = []
     for i, entry in enumerate(tasks if isinstance(tasks, list) else []):
-        if shape_errors(INLINE_TASK, entry):
-            continue  # reported with the experiment
-        at = ("tasks", i)
-        anchor = document.origins.anchor
-        found.append(
-            Crossed(
-                (entry["task"], anchor((*at, "task"))),
-                [(spec, anchor((*at, "models", j))) for j, spec in enumerate(entry["models"])],
-                [(spec, anchor((*at, "optimizers", j))) for j, spec in enumerate(entry["optimizers"])],
-            )
+        if not isinstance(entry, dict):
+            continue
+        at, anchor = ("tasks", i), document.origins.anchor
+        lists = {key: entry.get(key) for key in ("models", "optimizers")}
+        models, optimizers = (
+            [(spec, anchor((*at, key, j))) for j, spec in enumerate(specs if isinstance(specs, list) else [])]
+            for key, specs in lists.items()
         )
+        task = [(entry["task"], anchor((*at, "task")))] if "task" in entry else []
+        found.append(Crossed(task, models, optimizers))
     return found

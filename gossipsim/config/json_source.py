@@ -28,16 +28,9 @@ _COMMENT = re.compile(r"//[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 _WORD = re.compile(r"[^\s,:\[\]{}\"]+")
 _WORDS = {"true": True, "false": False, "null": None}
-_NEARLY = {
-    "True": True,
-    "False": False,
-    "None": None,
-    "NaN": 0,
-    "nan": 0,
-    "Infinity": 0,
-    "-Infinity": 0,
-    "inf": 0,
-}
+_NEARLY = {"True": True, "False": False, "None": None} | dict.fromkeys(
+    ["NaN", "nan", "Infinity", "-Infinity", "inf", "-inf"], ""
+)
 
 
 @dataclass
@@ -47,7 +40,8 @@ class Source:
     label: str
     value: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
-    problems: list[tuple[int, Path, str]] = field(default_factory=list)
+    problems: list[tuple[int | None, Path, str]] = field(default_factory=list)
+    broken: set[Path] = field(default_factory=set)  # values that were reported here and are null now
     readable: bool = True  # False where no value could be read at all
 
 
@@ -85,6 +79,11 @@ class _Reader:
     def fail(self, position: int, path: Path, message: str) -> _UnreadableError:
         self.note(position, path, message)
         return _UnreadableError()
+
+    def refuse(self, position: int, path: Path, message: str) -> None:
+        """Notes a value that cannot be used and is null from here on."""
+        self.note(position, path, message)
+        self.source.broken.add(path)
 
     def skip(self, position: int, path: Path) -> int:
         """Past blanks; comments are noted and passed."""
@@ -130,36 +129,35 @@ class _Reader:
             return _WORDS[word], end
         if word in _NEARLY:
             value = _NEARLY[word]
-            advice = f"write {json.dumps(value)}" if value != 0 or value is False else "give a finite number"
-            self.note(position, path, f"{word} is not JSON; {advice}")
+            if value == "":
+                self.refuse(position, path, f"{word} is not JSON; give a finite number")
+                return None, end
+            self.note(position, path, f"{word} is not JSON; write {json.dumps(value)}")
             return value, end
         if position >= len(self.text):
-            raise self.fail(
-                position, path, "the file ends too early: a value, a bracket or a brace is missing"
-            )
+            raise self.fail(position, path, "the file ends too early: a value, a bracket or a brace is missing")
         found = word or self.text[position]
         quotes = "; strings stand in double quotes" if found[0] == "'" or found[0].isalpha() else ""
         raise self.fail(position, path, f"not valid JSON: expected a value, got {found[:40]!r}{quotes}")
 
-    def number(self, match: re.Match[str], path: Path) -> int | float:
+    def number(self, match: re.Match[str], path: Path) -> int | float | None:
         text = match.group()
         if match.group(1) is None and match.group(2) is None:
             if len(text) <= 20 and abs(int(text)) < _MAX_INTEGER:
                 return int(text)
-            self.note(match.start(), path, f"{_short(text)} is too large; integers are below 2^63")
-            return 0
-        if math.isfinite(float(text)):
+            limit = "integers are below 2^63"
+        elif math.isfinite(float(text)):
             return float(text)
-        self.note(match.start(), path, f"{_short(text)} is too large for a number; give a finite one")
-        return 0.0
+        else:
+            limit = "give a finite number"
+        self.refuse(match.start(), path, f"{_short(text)} is too large; {limit}")
+        return None
 
     def string(self, position: int, path: Path) -> tuple[str, int]:
         try:
             text, end = scanstring(self.text, position + 1, True)
         except json.JSONDecodeError as error:
-            raise self.fail(
-                error.pos, path, f"not valid JSON: {error.msg[0].lower()}{error.msg[1:]}"
-            ) from None
+            raise self.fail(error.pos, path, f"not valid JSON: {error.msg[0].lower()}{error.msg[1:]}") from None
         if _has_surrogate(text):
             self.note(position, path, "the string holds half of a surrogate pair, which is no character")
             text = text.encode("utf-8", "replace").decode()
@@ -226,9 +224,7 @@ class _Reader:
     def unexpected(self, position: int, path: Path, wanted: str, opened: int) -> _UnreadableError:
         if position >= len(self.text):
             bracket, line = self.text[opened], self.line(opened)
-            return self.fail(
-                position, path, f"the file ends too early: '{bracket}' of line {line} is not closed"
-            )
+            return self.fail(position, path, f"the file ends too early: '{bracket}' of line {line} is not closed")
         found = self.text[position : position + 20].split("\n")[0]
         return self.fail(position, path, f"not valid JSON: expected {wanted}, got {found!r}")
 
@@ -244,9 +240,7 @@ def read(path: str | PathLike[str], label: str) -> Source:
         source.problems.append((1, (), f"cannot read the file: {reason}"))
         return source
     if len(content) > MAX_BYTES:
-        source.problems.append(
-            (1, (), f"the file is larger than {MAX_BYTES // 2**20} MiB; is it a configuration?")
-        )
+        source.problems.append((1, (), f"the file is larger than {MAX_BYTES // 2**20} MiB; is it a configuration?"))
         return source
     try:
         text = content.decode("utf-8-sig")
@@ -266,9 +260,7 @@ def plain(value: Any, path: Path, problems: list[tuple[Path, str]]) -> Any:
         for key in value:
             if not isinstance(key, str) or _has_surrogate(key):
                 problems.append((path, f"keys are strings, got {show(key)}"))
-        return {
-            key: plain(item, (*path, key), problems) for key, item in value.items() if isinstance(key, str)
-        }
+        return {key: plain(item, (*path, key), problems) for key, item in value.items() if isinstance(key, str)}
     if isinstance(value, list | tuple):
         return [plain(item, (*path, i), problems) for i, item in enumerate(value)]
     if isinstance(value, PathLike):

@@ -41,9 +41,7 @@ class Spec(Strict):
     """A class path with its params; a bare string is a class path without params."""
 
     class_: str = Field(alias="class", description="Dotted path of an importable class or function.")
-    params: dict[str, Any] = Field(
-        default_factory=dict, description="Arguments by name; a spec inside is built first."
-    )
+    params: dict[str, Any] = Field(default_factory=dict, description="Arguments by name; a spec inside is built first.")
     name: str | None = Field(None, min_length=1, max_length=100, description="Display name.")
 
     @model_validator(mode="before")
@@ -109,9 +107,7 @@ class Experiment(Sections):
     schema_: str | None = Field(None, alias="$schema", description="For editors; not read.")
     description: str | None = Field(None, description="For people; not read.")
     name: str = Field(description="Names the default result folder, workflow/<name>.")
-    workflow: str | None = Field(
-        None, min_length=1, description="Result folder, relative to the working directory."
-    )
+    workflow: str | None = Field(None, min_length=1, description="Result folder, relative to the working directory.")
     task_dirs: list[str] = Field(
         default_factory=list, description="Folders with task.json, models.json, optimizers.json."
     )
@@ -149,7 +145,6 @@ class Experiment(Sections):
 TASK: TypeAdapter[Any] = TypeAdapter(Spec)
 MODELS: TypeAdapter[Any] = TypeAdapter(Annotated[list[Spec], Field(min_length=1)])
 OPTIMIZERS: TypeAdapter[Any] = TypeAdapter(Annotated[list[OptimizerSpec], Field(min_length=1)])
-INLINE_TASK: TypeAdapter[Any] = TypeAdapter(InlineTask)
 EXPERIMENT: TypeAdapter[Any] = TypeAdapter(Experiment)
 SECTIONS: dict[str, TypeAdapter[Any]] = {
     "trainer": TASK,
@@ -164,9 +159,7 @@ def shape_errors(adapter: TypeAdapter[Any], value: Any) -> list[tuple[Path, str]
     try:
         adapter.validate_python(value)
     except ValidationError as error:
-        return [
-            _in_our_words(adapter, details["loc"], details) for details in error.errors(include_url=False)
-        ]
+        return [_in_our_words(adapter, details["loc"], details) for details in error.errors(include_url=False)]
     return []
 
 

@@ -33,22 +33,28 @@ class Anchor:
 
     def known(self) -> Path:
         """The longest part of the path that the source has."""
-        value = self.source.value
+        return self._walk()[0]
+
+    def is_bare_spec(self) -> bool:
+        """Is this the class of a spec that is written as a string?"""
+        known, value = self._walk()
+        return self.path[-1:] == ("class",) and known == self.path[:-1] and isinstance(value, str)
+
+    def _walk(self) -> tuple[Path, object]:
+        value: object = self.source.value
         for depth, part in enumerate(self.path):
             if isinstance(value, dict) and part in value:
                 value = value[part]
             elif isinstance(value, list) and str(part).isdigit() and int(part) < len(value):
                 value = value[int(part)]
             else:
-                return self.path[:depth]
-        return self.path
+                return self.path[:depth], value
+        return self.path, value
 
     def line(self) -> int | None:
         """The line of the nearest enclosing path that has one."""
         lines = self.source.lines
-        return next(
-            (lines[self.path[:n]] for n in range(len(self.path), -1, -1) if self.path[:n] in lines), None
-        )
+        return next((lines[self.path[:n]] for n in range(len(self.path), -1, -1) if self.path[:n] in lines), None)
 
     def text(self, path: Path) -> str:
         line = self.line()
@@ -83,7 +89,8 @@ class Origins:
         """
         parts = _parse(path)
         anchor = self.anchor(parts)
-        return anchor.text(anchor.known() or (parts if anchor.path == parts else ()))
+        unwritten = anchor.path[:1] if anchor.source is self.anchor(()).source else ()
+        return anchor.text(anchor.known() or unwritten)
 
 
 def _key(path: Path) -> Path:
@@ -105,13 +112,11 @@ class Errors:
 
     def add(self, anchor: Anchor, message: str) -> None:
         """A message about a path of a source; the path is shown in full even where the source lacks it."""
-        path = anchor.path
-        known = anchor.known()
-        if path[-1:] == ("class",) and known != path:
-            path = path[:-1]
-        self.add_line(
-            anchor.source.label, anchor.line() or 0, f"{anchor.text(path)}: {message}", anchor.whole
-        )
+        if anchor.path in anchor.source.broken:
+            return
+        path = anchor.path[:-1] if anchor.is_bare_spec() else anchor.path
+        place = f"{anchor.text(())}: {dotted(path)}" if path else anchor.text(())
+        self.add_line(anchor.source.label, anchor.line() or 0, f"{place}: {message}", anchor.whole)
 
     def add_line(self, label: str, line: int, text: str, last: bool = False) -> None:
         self._found.setdefault(" ".join(text.split("\n")), (last, label, line, len(self._found)))
@@ -119,9 +124,9 @@ class Errors:
     def add_source(self, source: Source) -> None:
         """What is wrong with the text of a source."""
         for line, path, message in source.problems:
-            place = f"{source.label}:{line}"
+            place = source.label if line is None else f"{source.label}:{line}"
             text = f"{place}: {dotted(path)}: {message}" if path else f"{place}: {message}"
-            self.add_line(source.label, line, text)
+            self.add_line(source.label, line or 0, text)
 
     def raise_if_any(self) -> None:
         if self._found:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
-from gossipsim.config.checks import spec_problems
+from gossipsim.config.checks import is_checkable, spec_problems
 from gossipsim.config.documents import Crossed, Document, load, task_directories
 from gossipsim.config.json_source import Source, plain
 from gossipsim.config.models import EXPERIMENT, SECTIONS, Experiment, shape_errors
@@ -27,9 +27,7 @@ from gossipsim.config.sweep import (
 from gossipsim.spec import Path, use_import_path
 
 MAX_RUNS = 100_000
-_OTHER_KEYS = tuple(
-    field.alias or name for name, field in Experiment.model_fields.items() if name not in SECTIONS
-)
+_OTHER_KEYS = tuple(field.alias or name for name, field in Experiment.model_fields.items() if name not in SECTIONS)
 
 
 def plan(
@@ -73,7 +71,7 @@ class _Planner:
         crossed = task_directories(document, self.errors)
         for entry in crossed:
             self.check_crossed(entry)
-        self.check_repeats([entry.task for entry in crossed])
+        self.check_repeats([task for entry in crossed for task in entry.tasks])
         grid, paired = self.sweeps()
         swept = [*grid, *paired]
         combinations = self.cells(grid, paired, crossed)
@@ -122,9 +120,7 @@ class _Planner:
         document = self.document
         for kind in ("grid", "zip"):
             if isinstance(document.value.get(kind), dict):
-                document.value[kind] = {
-                    key: each for key, each in document.value[kind].items() if key != path
-                }
+                document.value[kind] = {key: each for key, each in document.value[kind].items() if key != path}
         if any(path.startswith(f"{swept}.") for swept in self.swept_keys()):
             self.inner_overrides.append((path, value, anchor))
             return
@@ -146,12 +142,11 @@ class _Planner:
             self.errors.add(document.origins.anchor(path), message)
         if not document.value.get("task_dirs") and not document.value.get("tasks"):
             message = "missing: give at least one directory with task.json, models.json and optimizers.json"
-            self.errors.add(
-                document.origins.anchor(("task_dirs",)), f"{message} (or 'tasks' written in place)"
-            )
+            self.errors.add(document.origins.anchor(("task_dirs",)), f"{message} (or 'tasks' written in place)")
 
     def check_crossed(self, entry: Crossed) -> None:
-        self.check_spec("task", *entry.task)
+        for spec, anchor in entry.tasks:
+            self.check_spec("task", spec, anchor)
         for kind, specs in (("model", entry.models), ("optimizer", entry.optimizers)):
             for spec, anchor in specs:
                 self.check_spec(kind, spec, anchor)
@@ -168,6 +163,8 @@ class _Planner:
         """Two entries that read the same and are the same would be one result counted twice."""
         seen: dict[str, Anchor] = {}
         for spec, anchor in specs:
+            if not is_checkable(spec):
+                continue
             full = {"params": {}, **({"class": spec} if isinstance(spec, str) else spec)}
             key = canonical([display(spec), without_names(full)])
             if key in seen:
@@ -247,16 +244,14 @@ class _Planner:
                 self.checked[key] = shape_errors(adapter, value)
             for path, message in self.checked[key]:
                 self.errors.add(origins.anchor((section, *path)), message)
-            if self.checked[key]:
-                continue
             if section != "network":
                 self.check_at(section, value, origins, (section,))
-                continue
-            if value.get("nodes") is None:
-                message = "missing: the number of nodes, an integer >= 1"
-                self.errors.add(origins.anchor(("network", "nodes")), message)
-            for part in ("topology", "weights"):
-                self.check_at(part, value[part], origins, ("network", part))
+            elif isinstance(value, dict):
+                if value.get("nodes") is None and not self.checked[key]:
+                    message = "missing: the number of nodes, an integer >= 1"
+                    self.errors.add(origins.anchor(("network", "nodes")), message)
+                for part in ("topology", "weights"):
+                    self.check_at(part, value[part], origins, ("network", part))
 
     def check_at(self, kind: str, spec: Any, origins: Origins, at: Path) -> None:
         key = (kind, canonical(spec))
@@ -288,9 +283,7 @@ class _Planner:
                 for i, seed in enumerate(seeds):
                     from_seed = here.replaced(("seed",), origins.anchor(("seeds", i)))
                     all_labels = {**names, "cell": label}
-                    found.append(
-                        RunSpec(**specs, **shared, seed=seed, cell=cell, labels=all_labels, origins=from_seed)
-                    )
+                    found.append(RunSpec(**specs, **shared, seed=seed, cell=cell, labels=all_labels, origins=from_seed))
         return found
 
 
@@ -314,14 +307,15 @@ _Row = tuple[dict[str, Any], dict[str, Anchor], dict[str, str]]
 def _named(crossed: list[Crossed]) -> list[_Row]:
     """(specs, places, names) of every task x model x optimizer, in order."""
     rows: list[_Row] = []
-    task_names = distinct([display(entry.task[0]) for entry in crossed])
+    task_names = distinct([display(entry.tasks[0][0]) for entry in crossed])
     for entry, task_name in zip(crossed, task_names, strict=True):
         model_names = distinct([display(spec) for spec, _ in entry.models])
         optimizer_names = distinct([display(spec) for spec, _ in entry.optimizers])
+        task, task_at = entry.tasks[0]
         for (model, model_at), model_name in zip(entry.models, model_names, strict=True):
             for (optimizer, optimizer_at), name in zip(entry.optimizers, optimizer_names, strict=True):
-                specs = {"task": entry.task[0], "model": model, "optimizer": optimizer}
-                anchors = {"task": entry.task[1], "model": model_at, "optimizer": optimizer_at}
+                specs = {"task": task, "model": model, "optimizer": optimizer}
+                anchors = {"task": task_at, "model": model_at, "optimizer": optimizer_at}
                 names = {"task": task_name, "model": model_name, "optimizer": name}
                 rows.append(({kind: final_spec(spec) for kind, spec in specs.items()}, anchors, names))
     return rows

@@ -68,8 +68,7 @@ def path_problem(dotted: str, other_keys: tuple[str, ...] = ()) -> str | None:  
     if first == "network" and rest:
         if rest[0] not in _NETWORK_KEYS:
             return (
-                f"network has no '{rest[0]}'{did_you_mean(rest[0], _NETWORK_KEYS)}; "
-                f"allowed: {', '.join(_NETWORK_KEYS)}"
+                f"network has no '{rest[0]}'{did_you_mean(rest[0], _NETWORK_KEYS)}; allowed: {', '.join(_NETWORK_KEYS)}"
             )
         if rest[0] == "nodes":
             return f"network.nodes is a number and has no '{rest[1]}'" if rest[1:] else None

@@ -66,9 +66,7 @@ class Network:
         ValueError: when the topology is neither, or the graph of round 0 does not have exactly `nodes` nodes.
     """
 
-    def __init__(
-        self, nodes: int, topology: Any, weights: Weights | None = None, name: str | None = None
-    ) -> None:
+    def __init__(self, nodes: int, topology: Any, weights: Weights | None = None, name: str | None = None) -> None:
         if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
             raise ValueError(f"network.nodes: must be a positive integer, got {nodes!r}")
         static = isinstance(topology, nx.Graph)
@@ -259,9 +257,7 @@ class Network:
 
     def _is_primitive(self) -> bool:
         """Whether products contract in the end although one period does not: so with a positive diagonal."""
-        return self._holds("nonnegative") and all(
-            bool((self.matrix(r).diagonal() > 0).all()) for r in self._rounds
-        )
+        return self._holds("nonnegative") and all(bool((self.matrix(r).diagonal() > 0).all()) for r in self._rounds)
 
     # --- building and keeping ---
 
@@ -277,8 +273,7 @@ class Network:
         graph = self.topology if isinstance(self.topology, nx.Graph) else self.topology.graph(round)
         if not isinstance(graph, nx.Graph):
             raise ValueError(
-                f"network.topology: {self.name}: graph({round}) must be a networkx graph, "
-                f"got {type(graph).__name__}"
+                f"network.topology: {self.name}: graph({round}) must be a networkx graph, got {type(graph).__name__}"
             )
         if graph.number_of_nodes() != self.nodes:
             raise ValueError(self._wrong_size(graph))
@@ -290,9 +285,7 @@ class Network:
         ours = None if self.name.startswith(_ROOM) else _OURS.get(last) or _recognise(graph, self.nodes)
         message = f"network.topology: {self.name} has {count} nodes but network.nodes is {self.nodes}"
         if ours is None:
-            return (
-                f"{message}; set network.nodes to {count}, or use a topology that takes the number of nodes"
-            )
+            return f"{message}; set network.nodes to {count}, or use a topology that takes the number of nodes"
         return f"{message}; use {_ROOM}{ours}, which has exactly as many nodes as asked for"
 
     def _build_matrix(self, round: int) -> Matrix:  # noqa: A002
@@ -302,9 +295,7 @@ class Network:
         except ValueError as error:
             raise ValueError(f"{self._where('weights')}: {error}") from error
         if W.shape != (self.nodes, self.nodes):
-            raise ValueError(
-                f"{self._where('weights')}: W must have shape ({self.nodes}, {self.nodes}), got {W.shape}"
-            )
+            raise ValueError(f"{self._where('weights')}: W must have shape ({self.nodes}, {self.nodes}), got {W.shape}")
         stray = abs(W) - abs(W).multiply(adjacency(graph))
         stray.setdiag(0)
         stray.eliminate_zeros()
@@ -330,10 +321,10 @@ def _recognise(graph: Graph, nodes: int) -> str | None:
     count = graph.number_of_nodes()
     if count == nodes + 1 and _max_degree(graph) == nodes and graph.number_of_edges() == nodes:
         return "star"
-    if count == nodes**2 and _max_degree(graph) <= 4:
-        return "grid"
     if nodes < 64 and count == 1 << nodes and graph.number_of_edges() * 2 == nodes * count:
         return "hypercube"
+    if count == nodes**2 and _max_degree(graph) <= 4:
+        return "grid"
     return None
 
 
@@ -346,8 +337,7 @@ def _period(topology: Any) -> int | None:
     period = getattr(topology, "period", None)
     if period is not None and (isinstance(period, bool) or not isinstance(period, int) or period < 1):
         raise ValueError(
-            f"network.topology: {_class_path(topology)}.period must be a positive integer or None, "
-            f"got {period!r}"
+            f"network.topology: {_class_path(topology)}.period must be a positive integer or None, got {period!r}"
         )
     return period
 

@@ -45,7 +45,7 @@ def path(n: int) -> Graph:
 
 
 def star(n: int) -> Graph:
-    """Node 0 exchanges with all others: a server and its clients (networkx's star_graph(n) has n + 1 nodes)."""
+    """Node 0 exchanges with all others: a server and its clients (networkx's star_graph(n) has n + 1)."""
     _check_size("star", n)
     return _graph(n, ((0, i) for i in range(1, n)))
 
@@ -96,8 +96,7 @@ def hypercube(n: int) -> Graph:
     dimension = n.bit_length() - 1
     if n != 1 << dimension:
         raise ValueError(
-            f"hypercube: n must be a power of two, got {n}; "
-            f"the nearest allowed: {1 << dimension} or {2 << dimension}"
+            f"hypercube: n must be a power of two, got {n}; the nearest allowed: {1 << dimension} or {2 << dimension}"
         )
     return _graph(n, ((i, i ^ (1 << k)) for i in range(n) for k in range(dimension) if i < i ^ (1 << k)))
 
@@ -125,12 +124,9 @@ def random_regular(n: int, degree: int = 4, seed: int = 0) -> Graph:
     """
     _check_size("random_regular", n)
     if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree < n:
-        raise ValueError(
-            f"random_regular: degree must be an integer from 0 to n - 1 = {n - 1}, got {degree!r}"
-        )
+        raise ValueError(f"random_regular: degree must be an integer from 0 to n - 1 = {n - 1}, got {degree!r}")
     if n * degree % 2:
-        # An odd n allows no odd degree; degree < n leaves degree + 1 possible only below n - 1.
-        degrees = " or ".join(str(d) for d in (degree - 1, degree + 1) if d < n)
+        degrees = " or ".join(str(d) for d in (degree - 1, degree + 1) if d > 0)
         raise ValueError(
             f"random_regular: n x degree must be even, got n = {n} and degree = {degree}; "
             f"take degree {degrees}, or n = {n + 1}"

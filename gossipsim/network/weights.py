@@ -46,9 +46,7 @@ class MetropolisHastings:
     claims: ClassVar[Claims] = {"undirected": _DOUBLY | _NONNEGATIVE, "directed": _ROW | _NONNEGATIVE}
 
     def __call__(self, graph: Graph, /) -> Matrix:
-        return _from_edges(
-            adjacency(graph), lambda incoming, outgoing: 1 / (1 + np.maximum(incoming, outgoing))
-        )
+        return _from_edges(adjacency(graph), lambda incoming, outgoing: 1 / (1 + np.maximum(incoming, outgoing)))
 
 
 class Uniform:
@@ -96,9 +94,7 @@ class BestConstant:
         if largest_degree == 0:
             return as_matrix(sparse.eye_array(neighbours.shape[0]))
         # I - L / (2 d_max) is a mixing matrix whose eigenvalues are those of L, mapped.
-        half_step = _from_edges(
-            neighbours, lambda incoming, outgoing: np.full(incoming.shape, 0.5 / largest_degree)
-        )
+        half_step = _from_edges(neighbours, lambda incoming, outgoing: np.full(incoming.shape, 0.5 / largest_degree))
         smallest, largest = (2 * largest_degree * (1 - value) for value in extremes(half_step))
         step = 2 / (smallest + largest)
         return _from_edges(neighbours, lambda incoming, outgoing: np.full(incoming.shape, step))
@@ -117,8 +113,7 @@ class Lazy:
     def __init__(self, base: Weights | None = None) -> None:
         if base is not None and not callable(base):
             raise ValueError(
-                f"Lazy: base must be weights, got {base!r}; "
-                'write "base": {"class": "gossipsim.network.Uniform"}'
+                f'Lazy: base must be weights, got {base!r}; write "base": {{"class": "gossipsim.network.Uniform"}}'
             )
         self.base: Weights = MetropolisHastings() if base is None else base
 
@@ -162,6 +157,5 @@ def _from_edges(A: Matrix, weight: Callable[[Vector, Vector], Vector]) -> Matrix
 def _require_undirected(A: Matrix, weights: str, instead: str) -> None:
     if abs(A - A.T).nnz:
         raise ValueError(
-            f"{weights} needs an undirected graph, got one with one-way edges; "
-            f"use {instead} or an undirected topology"
+            f"{weights} needs an undirected graph, got one with one-way edges; use {instead} or an undirected topology"
         )

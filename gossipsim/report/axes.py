@@ -28,9 +28,7 @@ _LOG_FROM = 5.0  # ratio of the largest to the smallest value from which a log a
 def scale_vertically(axes: Axes, curves: Sequence[Curve], metric: str, *, bands: bool) -> None:
     """A log axis where the metric wants one and its values span enough, else a linear one."""
     means = np.concatenate([line.mean for line in curves])
-    spread = [
-        line.mean + sign * line.std for line in curves if bands and line.std is not None for sign in (-1, 1)
-    ]
+    spread = [line.mean + sign * line.std for line in curves if bands and line.std is not None for sign in (-1, 1)]
     values = np.concatenate([means, *spread])
     axes.set_ylabel(names.label(metric))
     if limits := _log_limits(means, values, metric):
@@ -71,9 +69,7 @@ def _log_ticks(axes: Axes, low: float, high: float) -> None:
     else:
         stride = math.ceil(decades / 7)
         ticks = [10.0**power for power in range(first, last + 1) if power % stride == 0]
-        axes.yaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: names.power_of_ten(round(math.log10(value))))
-        )
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: names.power_of_ten(round(math.log10(value)))))
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     minor = [digit * 10.0**power for power in range(first, last + 1) for digit in range(2, 10)]
     small = decades < 4

@@ -21,14 +21,14 @@ from gossipsim.report.axes import scale_horizontally, scale_vertically
 from gossipsim.report.curves import Curve, curve, horizontal
 from gossipsim.report.legend import Frame, frame
 from gossipsim.report.provenance import Provenance, plural
-from gossipsim.report.style import SETTINGS, Styles, add_font
+from gossipsim.report.style import Styles, add_font, settings
 from gossipsim.results import COUNTERS, Cell, Results, is_number, safe_name
 
 MOST_METRICS = 14  # per task and model
 MOST_STEP_METRICS = 6
 MOST_CELLS = 12  # in one figure
 BANDS_UP_TO = 16  # curves; more bands than that hide each other
-_DPI = 160
+_DPI = 144
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def draw(results: Results, provenance: Provenance) -> list[Plot]:
     with mpl.rc_context():
         mpl.rcdefaults()
         add_font()
-        mpl.rcParams.update(SETTINGS)
+        mpl.rcParams.update(settings(text for run in results.runs for text in run.labels.values()))
         styles = Styles.of(results)
         return [plot for group in _groups(results) for plot in _draw_group(group, styles, provenance)]
 
@@ -115,19 +115,13 @@ def _draw_group(group: _Group, styles: Styles, provenance: Provenance) -> Iterat
     shown = frame(group.cells, styles, f"{labels['task']} · {labels['model']}", group.notes)
     FigureCanvasAgg(shown.figure)
     for section, metric, x, records in _wanted(group.cells):
-        found = [
-            line
-            for cell in group.cells
-            if (line := curve(cell, x, metric, records=records)) and line.advances
-        ]
+        found = [line for cell in group.cells if (line := curve(cell, x, metric, records=records)) and line.advances]
         if not found or (names.never_negative(metric) and not any((line.mean > 0).any() for line in found)):
             continue
         _draw_curves(shown, found, styles, metric, x)
         suffix = "" if x in {"epoch", "step"} else f"_vs_{x}"
         folder = group.directory / "steps" if section == "steps" else group.directory
-        plot = Plot(
-            labels["task"], labels["model"], section, metric, x, folder / f"{safe_name(metric)}{suffix}.png"
-        )
+        plot = Plot(labels["task"], labels["model"], section, metric, x, folder / f"{safe_name(metric)}{suffix}.png")
         _save(shown.figure, plot, provenance)
         yield plot
 
@@ -140,14 +134,10 @@ def _wanted(cells: Sequence[Cell]) -> Iterator[tuple[str, str, str, str]]:
     across = horizontal(runs)
     for metric in metrics:
         yield "curves", metric, across, "history"
-    main = [name for name in dict.fromkeys((names.primary(metrics), "train_loss")) if name in metrics]
-    for metric in main:
-        for axis in names.AXES:
-            if metric and axis in recorded:
-                yield "curves", metric, axis, "history"
-    logged = dict.fromkeys(
-        name for run in runs for record in run.steps for name in record if is_number(record[name])
-    )
+    for metric in [name for name in metrics if name in {names.primary(metrics), "train_loss"}]:
+        for axis in [name for name in names.AXES if name in recorded]:
+            yield "curves", metric, axis, "history"
+    logged = dict.fromkeys(name for run in runs for record in run.steps for name in record if is_number(record[name]))
     for metric in [name for name in logged if name not in COUNTERS][:MOST_STEP_METRICS]:
         yield "steps", metric, "step", "steps"
 
@@ -185,6 +175,6 @@ def _save(figure: Figure, plot: Plot, provenance: Provenance) -> None:
     pdf = {"Title": title, "Subject": origin, "Creator": f"gossipsim {provenance.version}"}
     pdf |= {"Keywords": f"command={provenance.command} key={provenance.key} version={provenance.version}"}
     plot.png.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(plot.png, dpi=_DPI, metadata=png)
+    figure.savefig(plot.png, dpi=_DPI, metadata=png, pil_kwargs={"compress_level": 4})
     # No date: the same results give the same file.
     figure.savefig(plot.png.with_suffix(".pdf"), metadata={**pdf, "CreationDate": None})

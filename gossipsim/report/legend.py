@@ -21,7 +21,7 @@ from gossipsim.results import Cell
 _WIDTH, _PLOT = 3.5, 1.95
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.6, 0.1, 0.24, 0.4
 _ENTRY, _NOTE = 0.15, 0.1
-_HANDLE, _CHARACTER = 0.5, 0.058
+_HANDLE, _CHARACTER = 0.44, 0.056
 _LONGEST = 48  # characters of a legend entry
 _NEUTRAL = "#444444"
 
@@ -42,24 +42,27 @@ class _Block:
     handles: list[Line2D]
 
     @property
-    def column_width(self) -> float:
-        return _HANDLE + _CHARACTER * max(len(str(handle.get_label())) for handle in self.handles)
-
-    @property
-    def columns(self) -> int:
-        return max(1, min(int((_WIDTH - 0.1) / self.column_width), len(self.handles)))
+    def columns(self) -> list[float]:
+        """Widths of the columns, entries running along the rows."""
+        widths = [_HANDLE + _CHARACTER * (len(str(handle.get_label())) + 1) for handle in self.handles]
+        for count in range(len(widths), 1, -1):
+            columns = [max(widths[number::count]) for number in range(count)]
+            if sum(columns) <= _WIDTH:
+                return columns
+        return [max(widths)]
 
     @property
     def height(self) -> float:
-        return _ENTRY * -(-len(self.handles) // self.columns)
+        return _ENTRY * -(-len(self.handles) // len(self.columns))
 
     def draw(self, figure: Figure, top: float) -> None:
         """Rows from `top` (inches) down. A Legend would take a third of the time of the whole figure."""
         across, up = 1 / _WIDTH, 1 / figure.get_figheight()
-        left = max(0.05, (_WIDTH - self.columns * self.column_width) / 2)
+        columns = self.columns
+        left = max(0.0, (_WIDTH - sum(columns)) / 2)
         for number, handle in enumerate(self.handles):
-            row, column = divmod(number, self.columns)
-            x, y = left + column * self.column_width, (top - (row + 0.5) * _ENTRY) * up
+            row, column = divmod(number, len(columns))
+            x, y = left + sum(columns[:column]), (top - (row + 0.5) * _ENTRY) * up
             begin, middle, end = (x + offset * _HANDLE for offset in (0.1, 0.45, 0.8))
             handle.set_data([begin * across, middle * across, end * across], [y, y, y])
             handle.set(transform=figure.transFigure, markevery=[1])
@@ -70,18 +73,16 @@ class _Block:
 def frame(cells: Sequence[Cell], styles: Styles, title: str, notes: Sequence[str]) -> Frame:
     """An empty figure, tall enough for its legend."""
     blocks = [_Block(handles) for handles in _handles(cells, styles) if handles]
-    lines = textwrap.wrap(" ".join(notes), 76)
+    lines = textwrap.wrap(" ".join(notes), 82)
     legend = sum(block.height + 0.04 for block in blocks)
     below = _BOTTOM + legend + _NOTE * len(lines) + 0.08
     height = _TOP + _PLOT + below
     figure = Figure(figsize=(_WIDTH, height))
-    axes = figure.add_axes(
-        (_LEFT / _WIDTH, below / height, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, _PLOT / height)
-    )
+    axes = figure.add_axes((_LEFT / _WIDTH, below / height, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, _PLOT / height))
     axes.grid(visible=True, which="major")
     # Labels at fixed places: to find places, matplotlib measures every tick label again.
     axes.xaxis.set_label_coords(0.5, -0.24 / _PLOT)
-    axes.yaxis.set_label_coords(-(_LEFT - 0.14) / (_WIDTH - _LEFT - _RIGHT), 0.5)
+    axes.yaxis.set_label_coords(-(_LEFT - 0.15) / (_WIDTH - _LEFT - _RIGHT), 0.5)
     figure.text(_LEFT / _WIDTH, 1 - 0.14 / height, _shorten(title), color=_NEUTRAL, va="center_baseline")
     top = below - _BOTTOM
     for block in blocks:
@@ -104,9 +105,7 @@ def _handles(cells: Sequence[Cell], styles: Styles) -> tuple[list[Line2D], list[
     for name in combinations:
         style = styles(optimizers[0], name)
         colour = style.colour if coloured else _NEUTRAL
-        by_dash.append(
-            Line2D([], [], color=colour, linestyle=style.dash, marker=style.marker, label=_shorten(name))
-        )
+        by_dash.append(Line2D([], [], color=colour, linestyle=style.dash, marker=style.marker, label=_shorten(name)))
     if len(combinations) == 1:
         return by_colour, []
     return ([], by_dash) if coloured else (by_colour, by_dash)

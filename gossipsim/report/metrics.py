@@ -116,7 +116,7 @@ def with_spread(mean: float | None, std: float | None, metric: str = "") -> str:
     """
     if std is None or mean is None or metric == "bytes_sent":
         return number(mean, metric)
-    small = f"{std:.4f}" if std == 0 or 1e-3 <= std < 10 else f"{std:.1e}"
+    small = f"{std:.4f}" if 1e-3 <= std < 10 else f"{std:.2g}"
     return f"{number(mean, metric)} ± {small}"
 
 

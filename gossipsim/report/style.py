@@ -6,7 +6,7 @@ and a marker, so that figures also work in grey; where there is one optimizer on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ DASHES: tuple[Any, ...] = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 
 FONT = "gossipsim sans"
-SETTINGS: Any = {
-    "font.family": [FONT, "DejaVu Sans"],
+_LETTERS = {*range(0x20, 0x7F), *range(0xA0, 0x180), *range(0x391, 0x3CA)}  # Latin and Greek
+_LETTERS |= set(map(ord, "−×·±‖₀₁₂∇–—…⁻⁰¹²³⁴⁵⁶⁷⁸⁹∞≤≥"))
+_SETTINGS: dict[str, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titley": 1.0,  # a fixed place is not searched for
@@ -75,9 +76,13 @@ class Styles:
     def __call__(self, optimizer: str, cell: str) -> Style:
         number = self.cells.index(cell)
         coloured = number if len(self.optimizers) == 1 else self.optimizers.index(optimizer)
-        return Style(
-            PALETTE[coloured % len(PALETTE)], DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)]
-        )
+        return Style(PALETTE[coloured % len(PALETTE)], DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)])
+
+
+def settings(text: Iterable[str]) -> Any:
+    """matplotlib's settings for figures that show `text`, which decides whether the full font is needed."""
+    beyond = set(map(ord, "".join(text))) - _LETTERS
+    return {**_SETTINGS, "font.family": [FONT, "DejaVu Sans"] if beyond else FONT}
 
 
 def add_font() -> None:
@@ -105,9 +110,8 @@ def _cut_font(source: Path, target: Path) -> None:
 
     from gossipsim.results.files import write_bytes
 
-    symbols = map(ord, "−×·±‖₀₁₂∇–—…⁻⁰¹²³⁴⁵⁶⁷⁸⁹∞≤≥")
     subsetter = Subsetter(Options(layout_features=[], hinting=False, drop_tables=["FFTM"], name_IDs=["*"]))
-    subsetter.populate(unicodes=[*range(0x20, 0x7F), *range(0xA0, 0x180), *range(0x391, 0x3CA), *symbols])
+    subsetter.populate(unicodes=_LETTERS)
     with TTFont(source) as font:
         subsetter.subset(font)
         for record in font["name"].names:

@@ -151,7 +151,8 @@ def _describe(annotation: Any) -> str:  # noqa: PLR0911
             return f"a list of {len(arguments)}: {', '.join(_describe(each) for each in arguments)}"
         return f"a list, each {_describe(arguments[0])}" if arguments else "a list"
     if origin in _OBJECTS:
-        return "an object"
+        inside = _describe(arguments[1]) if len(arguments) == 2 and arguments[1] is not Any else ""
+        return f"an object, each value {inside}" if inside else "an object"
     if isinstance(origin, type) and issubclass(origin, os.PathLike):
         return "a path (a string)"
     return typing.cast(str, getattr(annotation, "__name__", str(annotation)))

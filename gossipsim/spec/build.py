@@ -73,8 +73,8 @@ def build(spec: str | Mapping[str, Any], **offered: Any) -> Any:
     Raises:
         BuildError: with the path inside the spec and the cause, whatever the call raised.
 
-    >>> build({"class": "datetime.timedelta", "params": {"days": 2}}, hours=12, colour="red")
-    datetime.timedelta(days=2, seconds=43200)
+    >>> build({"class": "fractions.Fraction", "params": {"numerator": 1}}, denominator=3, colour="red")
+    Fraction(1, 3)
     """
     return _build(normalise(spec), (), offered)
 
@@ -92,7 +92,7 @@ def build_callable(spec: str | Mapping[str, Any]) -> Any:
     target = _target(spec, ())
     if inspect.isclass(target):
         return _build(spec, (), {})
-    return functools.partial(target, **_build_inside(spec["params"], ("params",)))
+    return functools.partial(target, **_build_params(spec, ()))
 
 
 def build_optimizer(spec: str | Mapping[str, Any], model: Any) -> Any:
@@ -154,6 +154,4 @@ def _call(spec: Spec, path: Path, target: Any, positional: tuple[Any, ...], para
     except Exception as error:  # the target is anybody's code
         reason = " ".join(str(error).split())
         message = f"{spec['class']}: {reason}" if isinstance(error, ValueError) and reason else None
-        raise BuildError(
-            dotted(path), message or f"{spec['class']}: {type(error).__name__}: {reason}"
-        ) from error
+        raise BuildError(dotted(path), message or f"{spec['class']}: {type(error).__name__}: {reason}") from error

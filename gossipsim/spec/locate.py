@@ -121,9 +121,7 @@ class _ImportPath:
 def _lies_in(module: ModuleType, folder: str) -> bool:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str):
-        return any(
-            pathlib.Path(place).parent == pathlib.Path(folder) for place in getattr(module, "__path__", [])
-        )
+        return any(pathlib.Path(place).parent == pathlib.Path(folder) for place in getattr(module, "__path__", []))
     parent = pathlib.Path(file).parent
     return pathlib.Path(folder) in (parent, parent.parent if file.endswith("__init__.py") else parent)
 

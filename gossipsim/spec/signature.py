@@ -29,16 +29,14 @@ class Accepted:
     anything: bool = False
 
 
-def signature_problems(
-    spec: Mapping[str, Any], *, offered: Collection[str] = (), leading: int = 0
-) -> list[Problem]:
+def signature_problems(spec: Mapping[str, Any], *, offered: Collection[str] = (), leading: int = 0) -> list[Problem]:
     """What is wrong with a spec and the specs inside its params: (path inside the spec, message).
 
     `offered` are parameters that the caller of :func:`gossipsim.spec.build` has on offer, and `leading` is
     how many positional parameters it fills itself; neither is missing here, a leading one cannot be given.
 
-    >>> signature_problems({"class": "datetime.timedelta", "params": {"dys": 1}})
-    [(('params', 'dys'), "datetime.timedelta takes no 'dys' (did you mean 'days'?)")]
+    >>> signature_problems({"class": "fractions.Fraction", "params": {"numerater": 1}})
+    [(('params', 'numerater'), "fractions.Fraction takes no 'numerater' (did you mean 'numerator'?)")]
     """
     path, params = spec["class"], spec.get("params", {})
     try:
@@ -115,9 +113,7 @@ def _hint(annotation: Any, scope: dict[str, Any]) -> Any:
         return Any
 
 
-def _call_problems(
-    path: str, params: Mapping[str, Any], accepted: Accepted, offered: Collection[str]
-) -> list[Problem]:
+def _call_problems(path: str, params: Mapping[str, Any], accepted: Accepted, offered: Collection[str]) -> list[Problem]:
     problems: list[Problem] = []
     for name, value in params.items():
         where: Path = ("params", name)

@@ -16,7 +16,7 @@ from gossipsim.strategies.strategy import Claims
 class AllReduce:
     """`apply(mean over nodes of G(X))`."""
 
-    claims = Claims(exact=True, exact_lmo=True, needs=frozenset(), sends=1)
+    claims = Claims(exact=True, exact_lmo=True, needs=frozenset(), sends=1, over="complete")
 
     def init(self, nodes: Nodes, mix: Mix) -> None:
         pass

@@ -24,6 +24,7 @@ class Claims:
         needs: properties of the graph and of W without which the run is refused: "connected", "doubly_stochastic",
             "row_stochastic", "column_stochastic", "symmetric". What is usual but not needed only warns.
         sends: rows that a node sends to each out-neighbour per round once under way.
+        over: "graph", or "complete" for methods that ignore the topology and reach all nodes.
         closure: the direction handed to the optimizer is the plain gradient at the node's own row, so that an
             optimizer may evaluate the same batch again (line search, LBFGS).
         citation: where the method comes from.
@@ -33,6 +34,7 @@ class Claims:
     exact_lmo: bool | None = None
     needs: frozenset[str] = frozenset({"connected", "doubly_stochastic"})
     sends: int = 1
+    over: str = "graph"
     closure: bool = False
     citation: str = ""
 

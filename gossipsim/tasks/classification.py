@@ -55,6 +55,4 @@ class DigitsSupervisedTask(Classification):
         order = torch.randperm(len(labels), generator=generator(0, None, "digits split"))
         test, val = order[:test_size], order[test_size : test_size + val_size]
         train = order[test_size + val_size :][:train_size]
-        super().__init__(
-            (inputs[train], labels[train]), (inputs[val], labels[val]), (inputs[test], labels[test]), 10
-        )
+        super().__init__((inputs[train], labels[train]), (inputs[val], labels[val]), (inputs[test], labels[test]), 10)

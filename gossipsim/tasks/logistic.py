@@ -127,7 +127,7 @@ def _sample(size: int, direction: Tensor, seed: int, part: str) -> tuple[Tensor,
 
 def _unflatten(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     named = dict(model.named_parameters())
-    pieces = x.split([p.numel() for p in named.values()])
+    pieces = torch.split(x, [p.numel() for p in named.values()])
     return {name: piece.view(p.shape) for (name, p), piece in zip(named.items(), pieces, strict=True)}
 
 
@@ -140,18 +140,23 @@ def _is_affine(function: Callable[[Tensor], Tensor], like: Tensor) -> bool:
 
 def _newton(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Newton's method with step halving on a strongly convex function, until the gradient no longer shrinks."""
-    gradient = torch.func.grad(objective)
-    hessian = torch.func.hessian(objective)
+
+    def gradient(at: Tensor) -> Tensor:
+        at = at.detach().requires_grad_()
+        return torch.autograd.grad(objective(at), at)[0]
+
     g = gradient(x)
     for _ in range(_NEWTON_STEPS):
-        direction = torch.linalg.solve(hessian(x), g)
-        step, decrease = 1.0, float(g @ direction)
-        while step > 1e-10 and objective(x - step * direction) > objective(x) - 1e-4 * step * decrease:
+        # not torch.func.hessian: it imports several seconds of compiler first
+        hessian = torch.autograd.functional.hessian(objective, x)  # type: ignore[no-untyped-call]
+        direction = torch.linalg.solve(hessian, g)
+        step, decrease, value = 1.0, float(g @ direction), objective(x)
+        while step > 1e-10 and objective(x - step * direction) > value - 1e-4 * step * decrease:
             step /= 2
         # at the optimum rounding hides the decrease of f: there the full step must shrink the gradient
         candidate = x - (step if step > 1e-10 else 1.0) * direction
         g_new = gradient(candidate)
-        if step <= 1e-10 and not g_new.norm() < g.norm():
+        if not g_new.norm() < g.norm() and (step <= 1e-10 or g.norm() < 1e-12):
             break
         x, g = candidate, g_new
     return x

@@ -68,17 +68,13 @@ class QuadraticTask(InMemory):
             self.A, self.b = _generate(1 if nodes is None else nodes, dim, condition, heterogeneity, seed)
         else:
             if (dim, condition, heterogeneity, seed) != (_DIM, _CONDITION, _HETEROGENEITY, 0):
-                raise ValueError(
-                    "path brings its own A and b: leave out dim, condition, heterogeneity and seed"
-                )
+                raise ValueError("path brings its own A and b: leave out dim, condition, heterogeneity and seed")
             self.A, self.b = _read(path, nodes)
         count, self.rows, columns = self.A.shape
         super().__init__((self.A.reshape(-1, columns), self.b.reshape(-1)), None, None, num_classes=1)
         self.shards = list(torch.arange(count * self.rows).view(count, self.rows).unbind())
         self.noise = noise
-        self.gradient_noise: Callable[[torch.Generator, Tensor], Tensor] | None = (
-            self._gaussian if noise > 0 else None
-        )
+        self.gradient_noise: Callable[[torch.Generator, Tensor], Tensor] | None = self._gaussian if noise > 0 else None
 
     def loss_fn(self, output: Tensor, target: Tensor) -> Tensor:
         """m/(2B) sum (output - target)^2 over a batch of B rows (B,): f_i on a full shard."""
@@ -101,9 +97,7 @@ class QuadraticTask(InMemory):
         return (self.noise * draw).to(like.device)
 
 
-def _generate(
-    nodes: int, dim: int, condition: float, heterogeneity: float, seed: int
-) -> tuple[Tensor, Tensor]:
+def _generate(nodes: int, dim: int, condition: float, heterogeneity: float, seed: int) -> tuple[Tensor, Tensor]:
     if nodes < 1 or dim < 1:
         raise ValueError(f"nodes and dim must be at least 1, got nodes={nodes}, dim={dim}")
     if not 1 <= condition < math.inf:
@@ -117,9 +111,7 @@ def _generate(
     b = torch.empty(nodes, dim, dtype=double)
     for i in range(nodes):
         stream = generator(seed, i, "quadratic")
-        left, right = (
-            torch.linalg.qr(torch.randn(dim, dim, dtype=double, generator=stream))[0] for _ in range(2)
-        )
+        left, right = (torch.linalg.qr(torch.randn(dim, dim, dtype=double, generator=stream))[0] for _ in range(2))
         A[i] = (left * singular) @ right.T
         b[i] = A[i] @ (center + heterogeneity * torch.randn(dim, dtype=double, generator=stream))
     return A, b
@@ -135,9 +127,7 @@ def _read(path: str, nodes: int | None) -> tuple[Tensor, Tensor]:
     except (KeyError, ValueError, OSError, TypeError, AttributeError) as error:
         raise ValueError(f"path: {file} is not an .npz file with numeric arrays A and b ({error})") from error
     if A.ndim != 3 or b.shape != A.shape[:2] or A.size == 0:
-        raise ValueError(
-            f"path: {file} must hold A (nodes, m, dim) and b (nodes, m), has {A.shape} and {b.shape}"
-        )
+        raise ValueError(f"path: {file} must hold A (nodes, m, dim) and b (nodes, m), has {A.shape} and {b.shape}")
     if not (np.isfinite(A).all() and np.isfinite(b).all()):
         raise ValueError(f"path: {file} holds values that are not finite")
     if nodes is not None and nodes != len(A):

@@ -91,9 +91,7 @@ class InMemory:
     def train_loader(self, batch_size: int, generator: torch.Generator | None = None) -> Loader:
         """Shuffled batches of the training set; the last one may be smaller."""
         sampler = RandomSampler(self.train, generator=generator)
-        return DataLoader(
-            self.train, sampler=BatchSampler(sampler, batch_size, drop_last=False), batch_size=None
-        )
+        return DataLoader(self.train, sampler=BatchSampler(sampler, batch_size, drop_last=False), batch_size=None)
 
     def val_loader(self, batch_size: int) -> Loader:
         """Batches of the validation set, in order.

@@ -106,7 +106,7 @@ class Evaluator:
     def held_out_metrics(self, row: torch.Tensor) -> dict[str, float]:
         """`val_loss`, `test_accuracy`, ... of the model at `row`; chunks are shared among the processes."""
         self._point(row)
-        metrics = {}
+        metrics: dict[str, float] = {}
         for split, data in self._held_out.items():
             pieces = list(_chunks(data))
             mine = [self._sums(*pieces[i]) for i in self.world.share(len(pieces))]
@@ -168,7 +168,7 @@ class Evaluator:
     def _add_gradient(self, loss: torch.Tensor, out: torch.Tensor) -> None:
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         for view, g in zip(self._views(out), gradients, strict=True):
-            view += g
+            view.add_(g)
 
     @torch.no_grad()
     def _sums(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -195,8 +195,10 @@ class Evaluator:
             if name in names and own is not None:
                 buffer.copy_(theirs[own][name])
             elif name in names:
-                rows = torch.stack([b[name].reshape(-1) for b in theirs]) if theirs else buffer.new_empty(
-                    0, buffer.numel()
+                rows = (
+                    torch.stack([b[name].reshape(-1) for b in theirs])
+                    if theirs
+                    else buffer.new_empty(0, buffer.numel())
                 )
                 buffer.copy_(self.world.mean(rows).view_as(buffer))
 

@@ -143,9 +143,7 @@ class _Fit:
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def start(
-        cls, trainer: SupervisedTrainer, parts: RunParts, world: World, recorder: Recorder, emit: Emit
-    ) -> _Fit:
+    def start(cls, trainer: SupervisedTrainer, parts: RunParts, world: World, recorder: Recorder, emit: Emit) -> _Fit:
         train, held_out = parts.tensors(world.device, trainer.dtype)
         shards = [parts.shards[i].to(world.device) for i in world.hosted]
         nodes = Nodes(world, parts.task, parts.recipe(), shards, train)

@@ -29,9 +29,7 @@ class Transport(Protocol):
     size: int
     device: torch.device
 
-    def swap(
-        self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]
-    ) -> None:
+    def swap(self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]) -> None:
         """Sends and receives (peer, contiguous tensor) pairs, all at once; returns when all are done."""
 
     def broadcast(self, tensor: torch.Tensor, source: int) -> None:
@@ -53,9 +51,7 @@ class Alone:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
 
-    def swap(
-        self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]
-    ) -> None:
+    def swap(self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]) -> None:
         assert not sends, "one process has no peers"
         assert not receives, "one process has no peers"
 
@@ -77,9 +73,7 @@ class ProcessGroup:
         device: where the rows live; "cuda" takes the GPU of this process's local rank.
     """
 
-    def __init__(
-        self, rank: int, size: int, init_method: str, *, device: str = "cpu", local_rank: int = 0
-    ) -> None:
+    def __init__(self, rank: int, size: int, init_method: str, *, device: str = "cpu", local_rank: int = 0) -> None:
         self.rank, self.size = rank, size
         backend = "gloo"
         self.device = torch.device("cpu")
@@ -90,9 +84,7 @@ class ProcessGroup:
         timeout = timedelta(seconds=float(os.environ.get("GOSSIPSIM_TIMEOUT", DEFAULT_TIMEOUT)))
         dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=size, timeout=timeout)
 
-    def swap(
-        self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]
-    ) -> None:
+    def swap(self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]) -> None:
         operations = [dist.P2POp(dist.irecv, tensor, peer) for peer, tensor in receives]
         operations += [dist.P2POp(dist.isend, tensor, peer) for peer, tensor in sends]
         if not operations:

@@ -6,6 +6,7 @@ With one process every method degenerates to an operation on the hosted rows: no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 
@@ -20,7 +21,7 @@ def blocks(items: int, size: int) -> list[range]:
     """
     share, extra = divmod(items, size)
     starts = [rank * share + min(rank, extra) for rank in range(size + 1)]
-    return [range(a, b) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [range(a, b) for a, b in pairwise(starts)]
 
 
 class World:
@@ -58,11 +59,9 @@ class World:
             The received rows (h, d), peer after peer.
         """
         halo = X.new_empty(sum(count for _, count in receives), X.shape[1])
-        arriving = halo.split([count for _, count in receives])
+        arriving = torch.split(halo, [count for _, count in receives])
         leaving = [(peer, X[rows[0] : rows[0] + 1] if len(rows) == 1 else X[rows]) for peer, rows in sends]
-        self.transport.swap(
-            leaving, [(peer, part) for (peer, _), part in zip(receives, arriving, strict=True)]
-        )
+        self.transport.swap(leaving, [(peer, part) for (peer, _), part in zip(receives, arriving, strict=True)])
         self.exchanged_bytes += sum(part.numel() * part.element_size() for _, part in leaving)
         return halo
 

@@ -29,9 +29,7 @@ def experiment(**changes: Any) -> dict[str, Any]:
     """A valid experiment without files; a change to ... removes a key."""
     config = {
         "name": "small",
-        "tasks": [
-            {"task": "parts.Task", "models": ["parts.model"], "optimizers": [spec("parts.optimizer", lr=0.1)]}
-        ],
+        "tasks": [{"task": "parts.Task", "models": ["parts.model"], "optimizers": [spec("parts.optimizer", lr=0.1)]}],
         "trainer": spec("parts.Trainer", steps=10),
         "network": {"nodes": 4, "topology": "networkx.cycle_graph", "weights": "parts.Weights"},
         "strategy": "parts.Strategy",

@@ -22,9 +22,7 @@ class Ball:
         self.radius = radius
 
 
-def optimizer(
-    params: Any, lr: float, constraint: Any = None, mode: Literal["exact", "linear"] = "exact"
-) -> Any:
+def optimizer(params: Any, lr: float, constraint: Any = None, mode: Literal["exact", "linear"] = "exact") -> Any:
     return (params, lr, constraint, mode)
 
 
@@ -44,10 +42,10 @@ def schedule(optimizer: Any, step_size: int) -> Any:
 
 
 class Trainer:
-    def __init__(
-        self, steps: int | None = None, batch_size: int | None = 32, log: dict[str, int] | None = None
-    ):
+    def __init__(self, steps: int | None = None, batch_size: int | None = 32, log: dict[str, int] | None = None):
         self.steps = steps
+
+    def fit(self) -> None: ...
 
 
 class Strategy:
@@ -78,6 +76,14 @@ class Partition:
 class Weights:
     def __call__(self, graph: Any) -> Any:
         return graph
+
+
+def split(labels: Any, nodes: int, generator: Any, alpha: float = 1.0) -> list[Any]:
+    return []
+
+
+def uniform(graph: Any, lazy: bool = False) -> Any:
+    return graph
 
 
 def ring(n: int) -> Any:

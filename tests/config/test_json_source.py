@@ -49,7 +49,7 @@ def test_never_raises_and_never_accepts_what_json_refuses(text: str) -> None:
         ('{"a": 1,\n "a": 2}', 2, "duplicate key; the first is on line 1"),
         ('{\n"a": NaN}', 2, "NaN is not JSON"),
         ('{"a":\n -Infinity}', 2, "-Infinity is not JSON"),
-        ("[1,\n1e400]", 2, "too large for a number"),
+        ("[1,\n1e400]", 2, "too large; give a finite"),
         ("[" + "9" * 5000 + "]", 1, "too large"),
         ('{"a": 1,\n}', 1, "a comma before the closing '}'"),
         ('{"a": 1\n"b": 2}', 1, "a comma is missing"),

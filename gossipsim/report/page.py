@@ -1,0 +1,191 @@
+"""report.html: what a reader sees of an experiment, in one file that loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gossipsim.report import metrics as names
+from gossipsim.report import svg
+from gossipsim.report.figures import Plot
+from gossipsim.report.provenance import Provenance, plural, states
+from gossipsim.report.ranking import Table, table
+from gossipsim.report.style import Styles
+from gossipsim.results import Results, Run, read_json
+
+MOST_EMBEDDED = 5_000_000  # bytes of images; the rest is linked
+MOST_RUNS = 1000  # in the list of runs
+MOST_DRAWINGS = 24
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it; ``data`` is None where only a link fits."""
+
+    title: str
+    path: str
+    data: str | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One task and model: its table and its figures."""
+
+    anchor: str
+    title: str
+    table: Table
+    curves: list[Picture]
+    steps: list[Picture]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One topology with its mixing matrix, and the cells that used it."""
+
+    cells: list[str]
+    certificate: dict[str, str]
+    drawing: Markup | None
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How the samples of a task lie on the nodes."""
+
+    title: str
+    sizes: str
+    split: str
+    drawing: Markup | None
+    hidden: int
+
+
+def render(results: Results, plots: Sequence[Plot], provenance: Provenance) -> str:
+    """The text of report.html."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": names.number, "plural": plural}
+    config = results.directory / "config.json"
+    return environment.get_template("report.html").render(
+        results=results,
+        provenance=provenance,
+        states=states(results),
+        sections=_sections(results, plots),
+        networks=_networks(results.runs),
+        shards=_shards(results.runs),
+        failed=[run for run in results.runs if run.error],
+        warnings=_warnings(results.runs),
+        environment=_flat(provenance.environment),
+        config=json.dumps(read_json(config), indent=2, ensure_ascii=False) if config.is_file() else None,
+        runs=results.runs[:MOST_RUNS],
+        primary=names.primary(results.metrics),
+        label=names.label,
+    )
+
+
+def _sections(results: Results, plots: Sequence[Plot]) -> list[Section]:
+    styles = Styles.of(results)
+    groups = dict.fromkeys((cell.labels["task"], cell.labels["model"]) for cell in results.cells)
+    room = MOST_EMBEDDED
+    sections = []
+    for number, (task, model) in enumerate(groups):
+        pictures: dict[str, list[Picture]] = {"curves": [], "steps": []}
+        for plot in plots:
+            if (plot.task, plot.model) == (task, model):
+                room -= plot.png.stat().st_size
+                pictures[plot.section].append(_picture(results.directory, plot, embed=room >= 0))
+        cells = [cell for cell in results.cells if (cell.labels["task"], cell.labels["model"]) == (task, model)]
+        sections.append(
+            Section(
+                f"section-{number}", f"{task} · {model}", table(cells, styles), pictures["curves"], pictures["steps"]
+            )
+        )
+    return sections
+
+
+def _picture(directory: Path, plot: Plot, *, embed: bool) -> Picture:
+    data = "data:image/png;base64," + base64.b64encode(plot.png.read_bytes()).decode() if embed else None
+    return Picture(plot.title, plot.png.relative_to(directory).as_posix(), data)
+
+
+def _networks(runs: Sequence[Run]) -> list[Network]:
+    """One entry per distinct network, in the order of the runs."""
+    users: dict[str, dict[str, None]] = {}
+    for run in runs:
+        if certificate := run.summary.get("network"):
+            identity = json.dumps([certificate, run.summary.get("graph")])
+            users.setdefault(identity, {})[run.labels["cell"]] = None
+    found = []
+    for number, (identity, cells) in enumerate(users.items()):
+        certificate, graph = json.loads(identity)
+        found.append(
+            Network(
+                list(cells),
+                {key.replace("_", " "): _plain(value) for key, value in certificate.items()},
+                svg.topology(int(certificate["nodes"]), graph["edges"], directed=graph["directed"])
+                if graph and number < MOST_DRAWINGS
+                else None,
+            )
+        )
+    return found
+
+
+def _shards(runs: Sequence[Run]) -> list[Shards]:
+    """One entry per distinct partition; of each task and cell the first seed stands for all."""
+    seen: dict[tuple[str, str], None] = {}
+    users: dict[str, list[str]] = {}
+    for run in runs:
+        place = run.labels["task"], run.labels["cell"]
+        if place in seen or not run.summary.get("shard_sizes"):
+            continue
+        seen[place] = None
+        what = [run.summary.get(key) for key in ("shard_sizes", "split", "class_histogram")]
+        users.setdefault(json.dumps([run.labels["task"], run.seed, *what]), []).append(run.labels["cell"])
+    found = []
+    for number, (identity, cells) in enumerate(users.items()):
+        task, seed, sizes, split, counts = json.loads(identity)
+        smallest, largest = min(sizes), max(sizes)
+        found.append(
+            Shards(
+                f"{task}: {'; '.join(cells)} (seed {seed})",
+                f"{len(sizes)} shards of " + (f"{smallest}" if smallest == largest else f"{smallest} to {largest}"),
+                ", ".join(f"{key} {value}" for key, value in (split or {}).items()),
+                svg.histogram(counts) if counts and number < MOST_DRAWINGS else None,
+                max(0, len(counts or ()) - svg.MOST_HISTOGRAM_NODES),
+            )
+        )
+    return found
+
+
+def _warnings(runs: Sequence[Run]) -> list[tuple[str, int]]:
+    """Each distinct warning and the number of runs that gave it."""
+    return Counter(text for run in runs for text in dict.fromkeys(run.summary.get("warnings", ()))).most_common()
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = _plain(value)
+    return flat
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
