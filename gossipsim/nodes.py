@@ -50,7 +50,7 @@ class Recipe:
     """How every node is made; the same on all processes.
 
     Attributes:
-        model: builds a fresh model, drawing from torch's global generator.
+        model: builds a fresh model in `dtype`, drawing from torch's global generator.
         optimizer: builds the optimizer (and its lr_scheduler, or None) of a model.
         init: "same": all nodes start from one seeded draw; "independent": each from its own.
         augment: changes a batch with the node's own stream, or None.
@@ -74,7 +74,7 @@ class Node:
         self.id = ident
         seed = recipe.seed
         with global_stream(generator(seed, key if recipe.init == "independent" else 0, "init")):
-            self.model = recipe.model().to(device=device, dtype=recipe.dtype)
+            self.model = recipe.model().to(device)
         self.batches = BatchStream(shard, recipe.batch_size, generator(seed, key, "data"))
         self.stream = generator(seed, key, "model", device)
         self.augment_stream = generator(seed, key, "augment")
@@ -83,6 +83,7 @@ class Node:
         self.gradients: list[torch.Tensor]  # views into the row of directions that the optimizer reads
         self.places: list[int]  # addresses of the parameters in the row
         self.optimizer: torch.optim.Optimizer
+        self.needs_closure: bool
         self.scheduler: Any
         self.inputs: torch.Tensor
         self.targets: torch.Tensor
@@ -138,6 +139,7 @@ class Nodes:
             self.layout.flatten([p.detach() for p in node.parameters], self.X[k])
             self._point(node, self.X[k])
             node.optimizer, node.scheduler = self.recipe.optimizer(node.model)
+            node.needs_closure = needs_closure(node.optimizer)
             node.places = [p.data_ptr() for p in node.parameters]
             node.gradients = self.layout.views(self._directions[k])
 
@@ -219,7 +221,7 @@ class Nodes:
         return loss.item()
 
     def _optimizer_step(self, k: int, node: Node) -> None:
-        if needs_closure(node.optimizer):
+        if node.needs_closure:
             row = self._directions[k]
 
             def closure() -> float:
@@ -257,7 +259,7 @@ def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
 def recipe_template(recipe: Recipe) -> nn.Module:
     """A model for evaluation at rows that no node owns; made from a stream of its own, so it costs nobody a draw."""
     with global_stream(generator(recipe.seed, 0, "init")):
-        return recipe.model().to(dtype=recipe.dtype)
+        return recipe.model()
 
 
 @contextmanager

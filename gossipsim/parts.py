@@ -49,7 +49,7 @@ class Parts:
     def __init__(self, run: RunSpec) -> None:
         self.run = run
         self.count: int = run.network["nodes"]
-        self.schedule_every: str = (run.optimizer.get("schedule") or {}).get("every", "step")
+        self.schedule_every: str = (run.optimizer.get("schedule") or {}).get("every", "epoch")
 
     @cached_property
     def trainer(self) -> Any:
@@ -104,16 +104,16 @@ class Parts:
             return _check_shards(shards, self.count, self.run.partition["class"])
 
     def model(self) -> nn.Module:
-        """A fresh model; draws from torch's global generator."""
+        """A fresh model in the trainer's dtype; draws from torch's global generator."""
         task = self.task
-        with self._blame("model"):
+        with self._blame("model"), _default_dtype(self.trainer.dtype):
             offered = {"input_shape": task.input_shape, "num_classes": task.num_classes}
             model = build(self.run.model, **offered)
             if not isinstance(model, nn.Module):
                 raise ValueError(f"{self.run.model['class']} gave a {type(model).__name__}, not a torch.nn.Module")
             if not any(p.requires_grad for p in model.parameters()):
                 raise ValueError(f"{self.run.model['class']} has no trainable parameters")
-            return model
+            return model.to(self.trainer.dtype)
 
     def optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
         """The optimizer of one node's model, and its lr_scheduler or None."""
@@ -231,7 +231,7 @@ class Parts:
         trainer, origin = self.trainer, self.run.origins.of("model")
         (inputs, targets), _ = self.tensors(torch.device("cpu"), trainer.dtype)
         with global_stream(generator(self.run.seed, 0, "init")):
-            model = self.model().to(trainer.dtype)
+            model = self.model()
             try:
                 with torch.no_grad():
                     self.task.loss_fn(model(inputs[:2]), targets[:2])
@@ -276,6 +276,17 @@ def _kept(cache: dict[str, T], size: int, spec: Any, make: Callable[[], T]) -> T
             cache.pop(next(iter(cache)))
         cache[key] = made
     return cache[key]
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Lets a model draw its parameters in `dtype`, not in float32 to be widened later."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _check_task(task: Any) -> None:

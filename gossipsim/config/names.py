@@ -51,13 +51,15 @@ def distinct(names: Sequence[str]) -> list[str]:
     >>> distinct(["SGD", "Adam", "SGD"])
     ['SGD', 'Adam', 'SGD #2']
     """
-    taken, result = set(names), list[str]()
+    written, used = set(names), set[str]()
+    numbers: dict[str, int] = {}
+    result = []
     for name in names:
-        number = 2
         candidate = name
-        while candidate in result or (candidate != name and candidate in taken):
-            candidate = f"{name} #{number}"
-            number += 1
+        while candidate in used or (candidate != name and candidate in written):
+            numbers[name] = numbers.get(name, 1) + 1
+            candidate = f"{name} #{numbers[name]}"
+        used.add(candidate)
         result.append(candidate)
     return result
 

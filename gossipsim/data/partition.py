@@ -121,10 +121,7 @@ class Dirichlet:
         counts = self._counts(supply, nodes, rng)
         ends = counts.cumsum(axis=1)
         starts = ends - counts
-        shards = [
-            np.concatenate([m[starts[c, i] : ends[c, i]] for c, m in enumerate(members)])
-            for i in range(nodes)
-        ]
+        shards = [np.concatenate([m[starts[c, i] : ends[c, i]] for c, m in enumerate(members)]) for i in range(nodes)]
         remedy = (
             "use fewer nodes"
             if self.by == "node"

@@ -32,9 +32,7 @@ class _Block(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(before, after, 1, stride=stride, bias=False), _norm(after, groups)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), _norm(after, groups))
 
     def forward(self, inputs: Tensor) -> Tensor:
         return torch.relu(self.residual(inputs) + self.shortcut(inputs))
@@ -53,14 +51,10 @@ class ResNet18(nn.Module):
         ValueError: for an input that is not an image.
     """
 
-    def __init__(
-        self, input_shape: Sequence[int], num_classes: int, width: int = 64, groups: int = 32
-    ) -> None:
+    def __init__(self, input_shape: Sequence[int], num_classes: int, width: int = 64, groups: int = 32) -> None:
         super().__init__()
         if len(input_shape) != 3:
-            raise ValueError(
-                f"ResNet18 takes images (channels, height, width), the task's inputs are {input_shape}"
-            )
+            raise ValueError(f"ResNet18 takes images (channels, height, width), the task's inputs are {input_shape}")
         self.stem = nn.Sequential(
             nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False), _norm(width, groups), nn.ReLU()
         )

@@ -143,8 +143,8 @@ class L1(NormBall):
     def lmo(self, g: Tensor) -> Tensor:
         flat = g.reshape(-1)
         k = flat.abs().argmax(dim=0, keepdim=True)
-        sign = torch.where(flat[k] == 0, torch.ones_like(flat[k]), flat[k].sign())
-        return torch.zeros_like(flat).scatter(0, k, sign * -self.r).view(g.shape)
+        vertex = -torch.copysign(torch.full_like(flat[k], self.r), flat[k])
+        return torch.zeros_like(flat).scatter(0, k, vertex).view(g.shape)
 
     def support(self, g: Tensor) -> Tensor:
         return self.r * g.abs().amax()
@@ -154,11 +154,12 @@ class L1(NormBall):
         if self.violation(x) <= 0:
             return x.clone()
         magnitude = x.reshape(-1).double().abs()
-        largest = magnitude.sort(descending=True).values
+        below = magnitude - magnitude.amax()  # <= 0; so that huge entries do not swallow the radius
+        largest = below.sort(descending=True).values
         excess = largest.cumsum(0) - self.r
         count = torch.arange(1, len(largest) + 1, device=x.device, dtype=torch.float64)
         last = (largest * count > excess).nonzero()[-1]
-        shrunk = (magnitude - excess[last] / count[last]).clamp(min=0).view(x.shape)
+        shrunk = (below - excess[last] / count[last]).clamp(min=0).view(x.shape)
         return (shrunk * x.sign()).to(x.dtype)
 
     def diameter(self, shape: Sequence[int]) -> float:

@@ -6,6 +6,7 @@ report costs: a figure and its legend are made once per task and model and the c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,8 @@ class _Group:
 
 def draw(results: Results, provenance: Provenance) -> list[Plot]:
     """Draws all figures of an experiment, whatever the reader's own matplotlib settings are."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script without a font shows boxes
         mpl.rcdefaults()
         add_font()
         mpl.rcParams.update(settings(text for run in results.runs for text in run.labels.values()))
@@ -160,6 +162,7 @@ def _draw_curves(shown: Frame, curves: Sequence[Curve], styles: Styles, metric: 
             linestyle=style.dash,
             marker=style.marker if shown.markers else "",
             markevery=(number * every // max(1, len(curves)), every),
+            linewidth=1.2 if bands else 0.8,
             alpha=0.9,
         )
         if bands and line.std is not None:

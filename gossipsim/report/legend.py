@@ -113,4 +113,5 @@ def _handles(cells: Sequence[Cell], styles: Styles) -> tuple[list[Line2D], list[
 
 def _shorten(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}…{text[1 - half :]}"

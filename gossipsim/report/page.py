@@ -21,9 +21,12 @@ from gossipsim.report.ranking import Table, table
 from gossipsim.report.style import Styles
 from gossipsim.results import Results, Run, read_json
 
-MOST_EMBEDDED = 5_000_000  # bytes of images; the rest is linked
-MOST_RUNS = 1000  # in the list of runs
-MOST_DRAWINGS = 24
+# These keep the page below 8 MB, whatever the experiment; what is beyond them is linked, or in the CSV files.
+MOST_EMBEDDED = 3_500_000  # bytes of images
+MOST_RUNS = 1000
+MOST_DRAWINGS = 16
+MOST_FAILURES = 100
+LONGEST_TRACEBACK = 5000
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,17 @@ class Shards:
     hidden: int
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A run with an error."""
+
+    status: str
+    what: str
+    message: str
+    where: str
+    traceback: str
+
+
 def render(results: Results, plots: Sequence[Plot], provenance: Provenance) -> str:
     """The text of report.html."""
     environment = Environment(
@@ -84,7 +98,7 @@ def render(results: Results, plots: Sequence[Plot], provenance: Provenance) -> s
         sections=_sections(results, plots),
         networks=_networks(results.runs),
         shards=_shards(results.runs),
-        failed=[run for run in results.runs if run.error],
+        failures=_failures(results.runs),
         warnings=_warnings(results.runs),
         environment=_flat(provenance.environment),
         config=json.dumps(read_json(config), indent=2, ensure_ascii=False) if config.is_file() else None,
@@ -162,10 +176,25 @@ def _shards(runs: Sequence[Run]) -> list[Shards]:
                 f"{len(sizes)} shards of " + (f"{smallest}" if smallest == largest else f"{smallest} to {largest}"),
                 ", ".join(f"{key} {value}" for key, value in (split or {}).items()),
                 svg.histogram(counts) if counts and number < MOST_DRAWINGS else None,
-                max(0, len(counts or ()) - svg.MOST_HISTOGRAM_NODES),
+                svg.hidden_nodes(counts or ()),
             )
         )
     return found
+
+
+def _failures(runs: Sequence[Run]) -> list[Failure]:
+    failures = [
+        Failure(
+            status=run.status,
+            what=" · ".join([*run.labels.values(), f"seed {run.seed}"]),
+            message=str(run.error.get("message", "")),
+            where=", ".join(f"{key} {run.error[key]}" for key in ("node", "rank") if run.error.get(key) is not None),
+            traceback=str(run.error.get("traceback") or "")[-LONGEST_TRACEBACK:],
+        )
+        for run in runs
+        if run.error
+    ]
+    return failures[:MOST_FAILURES]
 
 
 def _warnings(runs: Sequence[Run]) -> list[tuple[str, int]]:

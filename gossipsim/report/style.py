@@ -6,6 +6,7 @@ and a marker, so that figures also work in grey; where there is one optimizer on
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,6 @@ _SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
     "grid.linewidth": 0.4,
     "grid.color": "#dddddd",
-    "lines.linewidth": 1.2,
     "lines.markersize": 3.2,
     "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
     "text.parse_math": False,  # names of optimizers may hold a dollar sign
@@ -96,7 +96,9 @@ def add_font() -> None:
 
     if any(font.name == FONT for font in font_manager.fontManager.ttflist):
         return
-    path = Path(matplotlib.get_cachedir()) / "gossipsim_sans.ttf"
+    # the name changes with what the cut is made of
+    content = zlib.crc32(f"{matplotlib.__version__} {sorted(_LETTERS)}".encode())
+    path = Path(matplotlib.get_cachedir()) / f"gossipsim_sans_{content:08x}.ttf"
     if not path.exists():
         _cut_font(Path(font_manager.findfont("DejaVu Sans")), path)
     font_manager.fontManager.addfont(path)

@@ -9,7 +9,8 @@ from xml.sax.saxutils import escape
 from markupsafe import Markup
 
 MOST_EDGES = 3000
-MOST_HISTOGRAM_NODES = 100
+MOST_SQUARES = 2000  # of a histogram
+MOST_TITLES = 400
 _RADIUS = 92.0
 
 
@@ -53,8 +54,8 @@ def _arrowhead(start: tuple[float, float], end: tuple[float, float], dot: float)
 
 
 def histogram(counts: Sequence[Sequence[int]]) -> Markup:
-    """Classes (rows) by nodes (columns); the darker, the more samples. At most the first hundred nodes."""
-    shown = counts[:MOST_HISTOGRAM_NODES]
+    """Classes (rows) by nodes (columns); the darker, the more samples. :func:`hidden_nodes` are left out."""
+    shown = counts[: len(counts) - hidden_nodes(counts)]
     classes = max((len(row) for row in shown), default=0)
     most = max((value for row in shown for value in row), default=0) or 1
     size = max(8, min(22, 420 // max(len(shown), 1)))
@@ -63,18 +64,25 @@ def histogram(counts: Sequence[Sequence[int]]) -> Markup:
         _text(left + (node + 0.5) * size, top + classes * 14 + 9, node, "middle")
         for node in _labelled(len(shown), 420 // 24)
     ]
+    titles = len(shown) * classes <= MOST_TITLES
     for node, row in enumerate(shown):
         for number, value in enumerate(row):
+            title = f"<title>node {node}, class {number}: {value}</title>" if titles else ""
             parts.append(
                 f'<rect x="{left + node * size}" y="{top + number * 14}" width="{size - 1}" height="13"'
-                f' fill-opacity="{0.05 + 0.95 * value / most:.2f}">'
-                f"<title>node {node}, class {number}: {value}</title></rect>"
+                f' fill-opacity="{0.05 + 0.95 * value / most:.2f}">{title}</rect>'
             )
     width, height = left + len(shown) * size + 8, top + classes * 14 + 18
     return Markup(
         f'<svg class="histogram" viewBox="0 0 {width} {height}" width="{width}" role="img"'
         f' aria-label="samples of each class at each node">{"".join(parts)}</svg>'
     )
+
+
+def hidden_nodes(counts: Sequence[Sequence[int]]) -> int:
+    """How many nodes, the last ones, do not fit into a histogram."""
+    classes = max((len(row) for row in counts), default=1) or 1
+    return max(0, len(counts) - max(1, MOST_SQUARES // classes))
 
 
 def _labelled(count: int, most: int) -> Iterable[int]:

@@ -63,9 +63,7 @@ def _summary(results: Results) -> dict[str, Any]:
         "runs": len(results.runs),
         "status": dict(Counter(run.status for run in results.runs)),
         "best": {task: _best(complete, task, results.metrics) for task in _tasks(results)},
-        "directories": {
-            run.directory.relative_to(results.directory).as_posix(): run.status for run in results.runs
-        },
+        "directories": {run.directory.relative_to(results.directory).as_posix(): run.status for run in results.runs},
     }
 
 

@@ -250,7 +250,7 @@ def test_overrides_have_errors_of_their_own() -> None:
     ]
     assert errors[-1] == '--set trainer.params: batch_size: expected an integer or null, got "32" (a string)'
     assert any("--set netwrok.nodes: unknown key 'netwrok' (did you mean 'network'?)" in line for line in errors)
-    assert errors_of(experiment(), seeds=[-1])[0].startswith("--seeds: expected an integer >= 0")
+    assert errors_of(experiment(), seeds=[-1])[0].startswith("--seeds: [0]: expected an integer >= 0")
 
 
 def test_config_error_survives_pickling() -> None:

@@ -114,18 +114,14 @@ def experiment(
             swept = dict(cells[labels["cell"]])
             entry = {**labels, "swept": swept, "seed": seed, "key": key}
             planned.append({"directory": folder.relative_to(directory).as_posix(), **entry})
-            status = (statuses or {}).get(
-                (labels["model"], labels["optimizer"], labels["cell"], seed), "complete"
-            )
+            status = (statuses or {}).get((labels["model"], labels["optimizer"], labels["cell"], seed), "complete")
             if status != "missing":
                 write_run(folder, entry, status, position, message)
     write_json(
         directory / "resolved.json",
         {"name": name, "key": "ab" * 32, "swept": list(next(iter(cells.values()))), "runs": planned},
     )
-    write_json(
-        directory / "config.json", {"name": name, "task_dirs": ["../tasks/digits"], "seeds": list(seeds)}
-    )
+    write_json(directory / "config.json", {"name": name, "task_dirs": ["../tasks/digits"], "seeds": list(seeds)})
     write_json(
         directory / "env.json",
         {

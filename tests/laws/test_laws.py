@@ -1,0 +1,179 @@
+"""Subjects crossed with laws 1-6 and 9. A new strategy or optimizer is tested by a new row in tests/subjects.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gossipsim
+from gossipsim import testing
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from subjects import LEARNERS, STRATEGIES, TOPOLOGIES, experiment
+
+CNN, FRANK_WOLFE = "CNN with dropout, SGD momentum", "logistic regression, Frank-Wolfe"
+QUADRATIC = "noisy quadratic, SGD with schedule and clipping"
+STATIC = [name for name in TOPOLOGIES if name != "one-peer exponential"]
+
+
+def _fingerprints(config: dict[str, Any], processes: int, workflow: Path) -> list[dict[str, Any]]:
+    results = gossipsim.run(config, processes=processes, workflow=workflow)
+    assert [run.status for run in results.runs] == ["complete"] * len(results.runs)
+    return [testing.fingerprint(run) for run in results.runs]
+
+
+def _matrix(learner: str) -> dict[str, Any]:
+    """Every strategy on a ring, a random and a complete graph."""
+    config = experiment(learner)
+    config["grid"] = {
+        "network.topology": [TOPOLOGIES[name] for name in ("ring", "Erdos-Renyi", "complete")],
+        "strategy": list(STRATEGIES.values()),
+    }
+    return config
+
+
+@pytest.mark.parametrize("learner", [CNN, FRANK_WOLFE])
+def test_layout_of_every_strategy(learner: str, tmp_path: Path) -> None:
+    """The same bytes on 1 and 2 processes."""
+    reference = _fingerprints(_matrix(learner), 1, tmp_path / "1")
+    assert len({one["params_sha256"] for one in reference}) > len(STRATEGIES)  # they are not all the same run
+    assert _fingerprints(_matrix(learner), 2, tmp_path / "2") == reference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", [CNN, FRANK_WOLFE])
+def test_layout_of_every_strategy_on_more_processes_and_under_torchrun(learner: str, tmp_path: Path) -> None:
+    """The same bytes on 1, 4 and 8 processes and on the 8 ranks of a torchrun job."""
+    reference = _fingerprints(_matrix(learner), 1, tmp_path / "1")
+    for processes in (4, 8):
+        assert _fingerprints(_matrix(learner), processes, tmp_path / str(processes)) == reference
+    (tmp_path / "config.json").write_text(json.dumps(_matrix(learner)))
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=8"),
+        *("-m", "gossipsim.runner", "--config", tmp_path / "config.json", "--workflow", tmp_path / "torchrun"),
+    ]
+    subprocess.run([str(word) for word in command], check=True, timeout=900, capture_output=True)
+    assert [testing.fingerprint(run) for run in gossipsim.load(tmp_path / "torchrun").runs] == reference
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_layout_of_every_learner(learner: str) -> None:
+    """Also where nodes are split unevenly over processes."""
+    testing.layout(experiment(learner, "GT-atc", "star", nodes=7), processes=(1, 4))
+
+
+@pytest.mark.parametrize("topology", ["exponential", "one-peer exponential"])
+def test_layout_of_directed_and_changing_graphs(topology: str) -> None:
+    testing.layout(experiment(QUADRATIC, "GT-diging", topology), processes=(1, 3))
+
+
+def test_layout_of_independent_starts_and_augmented_data() -> None:
+    augment = {"class": "gossipsim.data.RandomShift", "params": {"pixels": 1}}
+    testing.layout(experiment(init="independent", augment=augment, log={"train_loss": 3, "learning_rate": 1}))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_one_node_is_a_plain_loop(learner: str, strategy: str) -> None:
+    config = experiment(learner, strategy)
+    if learner == QUADRATIC:  # the plain loop has no gradient noise
+        config["tasks"] = [{**config["tasks"][0], "task": {"class": "gossipsim.tasks.QuadraticTask"}}]
+    testing.degenerate(config)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_mixing_keeps_the_mean(topology: str) -> None:
+    testing.mean_preservation(experiment(QUADRATIC, topology=topology))
+
+
+@pytest.mark.parametrize("topology", STATIC)
+def test_gossip_contracts_as_the_spectrum_predicts(topology: str) -> None:
+    testing.contraction(experiment(QUADRATIC, topology=topology))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("topology", ["ring", "star", "one-peer exponential"])
+def test_light_cone(strategy: str, topology: str) -> None:
+    testing.light_cone(experiment(QUADRATIC, strategy, topology, nodes=16), node=3, rounds=2)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("learner", [CNN, QUADRATIC])
+def test_relabelling(learner: str, strategy: str) -> None:
+    testing.relabelling(experiment(learner, strategy, "Erdos-Renyi", init="independent"))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("topology", ["star", "one-peer exponential"])
+def test_traffic(strategy: str, topology: str) -> None:
+    testing.traffic(experiment(QUADRATIC, strategy, topology, steps=6), processes=(1, 3))
+
+
+class TestALawCanBreak:
+    """Each law notices a strategy or a W that breaks it."""
+
+    def test_layout(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(testing.LawBroken, match="layout"):
+            testing.layout(self._with(tmp_path, monkeypatch, "DependsOnRank"), processes=(1, 2))
+
+    def test_degenerate(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(testing.LawBroken, match="degenerate"):
+            testing.degenerate(self._with(tmp_path, monkeypatch, "StepsTwiceAsFar"))
+
+    def test_light_cone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(testing.LawBroken, match="light cone"):
+            testing.light_cone(self._with(tmp_path, monkeypatch, "Telepathy"), rounds=1)
+
+    def test_traffic(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(testing.LawBroken, match="traffic"):
+            testing.traffic(self._with(tmp_path, monkeypatch, "SendsTwice"), processes=(1,))
+
+    def test_relabelling(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(testing.LawBroken, match="relabelling"):
+            testing.relabelling(self._with(tmp_path, monkeypatch, "FavoursNodeZero"))
+
+    def _with(self, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, Any]:
+        (folder / "lawless.py").write_text(_LAWLESS)
+        monkeypatch.chdir(folder)
+        config = experiment(QUADRATIC, topology="ring")
+        config["strategy"] = f"lawless.{name}"
+        return config
+
+
+_LAWLESS = """
+class _Base:
+    claims = {"sends": 1}
+    def init(self, nodes, mix):
+        pass
+
+class DependsOnRank(_Base):
+    def round(self, nodes, mix):
+        nodes.apply(nodes.grad() * (1 + nodes.world.rank))
+        nodes.X[:] = mix(nodes.X)
+
+class StepsTwiceAsFar(_Base):
+    def round(self, nodes, mix):
+        nodes.apply(2 * nodes.grad())
+        nodes.X[:] = mix(nodes.X)
+
+class Telepathy(_Base):
+    def round(self, nodes, mix):
+        nodes.apply(nodes.grad())
+        nodes.X[:] = mix(nodes.X) + nodes.X.mean(0)
+
+class SendsTwice(_Base):
+    def round(self, nodes, mix):
+        nodes.apply(nodes.grad())
+        nodes.X[:] = mix(mix(nodes.X))
+
+class FavoursNodeZero(_Base):
+    def round(self, nodes, mix):
+        nodes.apply(nodes.grad())
+        nodes.X[0] *= 0.5
+        nodes.X[:] = mix(nodes.X)
+"""

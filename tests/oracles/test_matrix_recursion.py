@@ -1,0 +1,207 @@
+"""An independent numpy matrix recursion of every strategy, and the closed-form fixed points.
+
+f_i(x) = 1/2 ||A_i x - b_i||^2 with full gradients in float64; W is built here from the graph, not by the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import gossipsim
+
+Array = np.ndarray[Any, Any]
+N, M, D, ETA = 6, 5, 3, 0.1
+ENOUGH = 1000
+"""Steps after which every method here has converged to rounding."""
+
+
+def _problem() -> tuple[Array, Array]:
+    rng = np.random.default_rng(5)
+    A = np.concatenate([np.tile(np.eye(D), (N, 1, 1)), 0.5 * rng.normal(size=(N, M - D, D))], axis=1)
+    return A, 3 * rng.normal(size=(N, M))
+
+
+def _metropolis_hastings(graph: nx.Graph) -> Array:
+    W = np.zeros((N, N))
+    for u, v in graph.edges:
+        W[u, v] = W[v, u] = 1 / (1 + max(graph.degree[u], graph.degree[v]))
+    np.fill_diagonal(W, 1 - W.sum(1))
+    return W
+
+
+GRAPHS = {"path": nx.path_graph(N), "ring": nx.cycle_graph(N), "star": nx.star_graph(N - 1)}
+CLASS_PATHS = {"path": "networkx.path_graph", "ring": "networkx.cycle_graph", "star": "gossipsim.network.star"}
+
+
+def _local_then_gossip(X: Array, W: Array, G: Callable[[Array], Array], T: int, tau: int = 1) -> Array:
+    for _ in range(T // tau):
+        for _ in range(tau):
+            X = X - ETA * G(X)
+        X = W @ X
+    for _ in range(T % tau):
+        X = X - ETA * G(X)
+    return X
+
+
+def _local_and_gossip(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    for _ in range(T):
+        X = W @ X - ETA * G(X)
+    return X
+
+
+def _gossip_then_local(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    for _ in range(T):
+        X = W @ X
+        X = X - ETA * G(X)
+    return X
+
+
+def _tracking(variant: str) -> Callable[..., Array]:
+    def recursion(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+        Y = G_old = G(X)
+        for t in range(T):
+            if t:
+                new = G(X)
+                Y = W @ (Y - G_old + new) if variant == "atc" else W @ Y - G_old + new
+                G_old = new
+            X = W @ X - ETA * Y if variant == "diging" else W @ (X - ETA * Y)
+        return X
+
+    return recursion
+
+
+def _all_reduce(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    for _ in range(T):
+        X = X - ETA * G(X).mean(0)
+    return X
+
+
+def _strategy(name: str, **params: Any) -> dict[str, Any]:
+    return {"class": f"gossipsim.strategies.{name}", "params": params}
+
+
+METHODS: dict[str, tuple[dict[str, Any], Callable[..., Array]]] = {
+    "ATC": (_strategy("LocalThenGossip"), _local_then_gossip),
+    "DGD": (_strategy("LocalAndGossip"), _local_and_gossip),
+    "CTA": (_strategy("GossipThenLocal"), _gossip_then_local),
+    "local steps": (
+        _strategy("LocalThenGossip", local_steps=4),
+        lambda X, W, G, T: _local_then_gossip(X, W, G, T, tau=4),
+    ),
+    "diging": (_strategy("GradientTracking", variant="diging"), _tracking("diging")),
+    "semi": (_strategy("GradientTracking", variant="semi"), _tracking("semi")),
+    "atc": (_strategy("GradientTracking", variant="atc"), _tracking("atc")),
+    "all-reduce": (_strategy("AllReduce"), _all_reduce),
+}
+
+
+def _run(folder: Path, strategy: dict[str, Any], graph: str, steps: int, init: float = 0.0) -> gossipsim.Results:
+    A, b = _problem()
+    np.savez(folder / "problem.npz", A=A, b=b)
+    config = {
+        "name": "oracle",
+        "workflow": str(folder / "out"),
+        "tasks": [
+            {
+                "task": {"class": "gossipsim.tasks.QuadraticTask", "params": {"path": str(folder / "problem.npz")}},
+                "models": [{"class": "gossipsim.models.Vector", "params": {"dim": D, "init": init}}],
+                "optimizers": [{"class": "torch.optim.SGD", "params": {"lr": ETA}}],
+            }
+        ],
+        "trainer": {
+            "class": "gossipsim.trainers.SupervisedTrainer",
+            "params": {"steps": steps, "batch_size": None, "dtype": "float64", "eval_every": None, "log_every": 100},
+        },
+        "network": {"nodes": N, "topology": CLASS_PATHS[graph]},
+        "strategy": strategy,
+    }
+    results = gossipsim.run(config)
+    assert results.runs[0].status == "complete", results.runs[0].error
+    return results
+
+
+def _gradient(X: Array) -> Array:
+    A, b = _problem()
+    return np.einsum("nmd,nm->nd", A, np.einsum("nmd,nd->nm", A, X) - b)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("method", METHODS)
+def test_trajectory(method: str, graph: str, tmp_path: Path) -> None:
+    strategy, recursion = METHODS[method]
+    steps = 121  # not a multiple of the four local steps: the last round is not mixed
+    X = _run(tmp_path, strategy, graph, steps, init=0.7).runs[0].parameters()
+    expected = recursion(np.full((N, D), 0.7), _metropolis_hastings(GRAPHS[graph]), _gradient, steps)
+    assert np.abs(X - expected).max() <= 1e-10
+
+
+def _hessian_and_target() -> tuple[Array, Array]:
+    """Block-diagonal H (ND, ND) and H b (ND,), for rows stacked into one vector."""
+    A, b = _problem()
+    H = np.zeros((N * D, N * D))
+    for i in range(N):
+        H[i * D : (i + 1) * D, i * D : (i + 1) * D] = A[i].T @ A[i]
+    return H, np.einsum("nmd,nm->nd", A, b).reshape(-1)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("method", ["ATC", "DGD", "CTA"])
+def test_biased_fixed_points(method: str, graph: str, tmp_path: Path) -> None:
+    """D-SGD in its three orders stops where ALGORITHMS says, away from the optimum."""
+    H, Hb = _hessian_and_target()
+    W = np.kron(_metropolis_hastings(GRAPHS[graph]), np.eye(D))
+    identity = np.eye(N * D)
+    atc = np.linalg.solve(identity - W @ (identity - ETA * H), ETA * W @ Hb)
+    expected = {
+        "ATC": atc,
+        "DGD": np.linalg.solve(identity - W + ETA * H, ETA * Hb),
+        "CTA": np.linalg.solve(identity - (identity - ETA * H) @ W, ETA * Hb),
+    }[method]
+    run = _run(tmp_path, METHODS[method][0], graph, ENOUGH).runs[0]
+    assert np.abs(run.parameters().reshape(-1) - expected).max() <= 1e-10
+    assert run.history[-1]["distance"] > 1e-3
+    if method == "CTA":
+        assert np.abs(W @ expected - atc).max() <= 1e-10  # X_ATC = W X_CTA
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("variant", ["diging", "semi", "atc", "all-reduce"])
+def test_exact_methods_reach_the_optimum(variant: str, graph: str, tmp_path: Path) -> None:
+    A, b = _problem()
+    optimum = np.linalg.solve(np.einsum("nmd,nme->de", A, A), np.einsum("nmd,nm->d", A, b))
+    run = _run(tmp_path, METHODS[variant][0], graph, ENOUGH).runs[0]
+    assert np.abs(run.parameters() - optimum).max() <= 1e-10
+    assert abs(run.history[-1]["suboptimality"]) <= 1e-12
+    assert run.history[-1]["distance"] <= 1e-10
+
+
+def test_local_steps_on_the_complete_graph(tmp_path: Path) -> None:
+    """Scalar f_i = h_i/2 (x - b_i)^2: x = sum (1 - q_i) b_i / sum (1 - q_i), q_i = (1 - eta h_i)^tau."""
+    h, b, tau = np.array([0.5, 1.0, 3.0, 4.0]), np.array([0.0, 1.0, -2.0, 5.0]), 4
+    np.savez(tmp_path / "scalar.npz", A=np.sqrt(h).reshape(4, 1, 1), b=(np.sqrt(h) * b).reshape(4, 1))
+    config = {
+        "name": "scalar",
+        "tasks": [
+            {
+                "task": {"class": "gossipsim.tasks.QuadraticTask", "params": {"path": str(tmp_path / "scalar.npz")}},
+                "models": [{"class": "gossipsim.models.Vector", "params": {"dim": 1}}],
+                "optimizers": [{"class": "torch.optim.SGD", "params": {"lr": 0.1}}],
+            }
+        ],
+        "trainer": {
+            "class": "gossipsim.trainers.SupervisedTrainer",
+            "params": {"steps": 200, "batch_size": None, "dtype": "float64"},
+        },
+        "network": {"nodes": 4, "topology": "networkx.complete_graph"},
+        "strategy": _strategy("LocalThenGossip", local_steps=tau),
+    }
+    q = (1 - 0.1 * h) ** tau
+    expected = ((1 - q) * b).sum() / (1 - q).sum()
+    rows = gossipsim.run(config, workflow=tmp_path / "out").runs[0].parameters()
+    assert np.abs(rows - expected).max() <= 1e-12

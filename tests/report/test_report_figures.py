@@ -1,0 +1,206 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import fake_experiment
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from gossipsim import report
+from gossipsim.report import metrics as names
+from gossipsim.report.curves import MOST_POINTS, curve, horizontal
+from gossipsim.report.ranking import table
+from gossipsim.report.style import PALETTE, Styles
+from gossipsim.report.svg import MOST_EDGES, histogram, topology
+from gossipsim.results import Cell, Run, load
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_experiment.experiment(tmp_path_factory.mktemp("workflow") / "exp_0001", models=("MLP",))
+
+
+@pytest.fixture(scope="module")
+def plots(directory: Path) -> list[Path]:
+    before = dict(mpl.rcParams)
+    drawn = report.plots(directory)
+    assert dict(mpl.rcParams) == before
+    return drawn
+
+
+def run(values: list[float], *, status: str = "complete", seed: int = 0, **more: Any) -> Run:
+    history = [{"epoch": k, "step": 10 * k, "test_accuracy": value} for k, value in enumerate(values)]
+    labels = {"task": "t", "model": "m", "optimizer": more.pop("optimizer", "o"), "cell": more.pop("cell", "c")}
+    return Run(Path("x"), "key", seed, labels, {}, status, history=history, **more)
+
+
+def cell(*runs: Run) -> Cell:
+    return Cell(runs[0].labels, {}, list(runs))
+
+
+def test_every_plot_is_a_png_and_a_pdf_in_its_place(plots: list[Path], directory: Path) -> None:
+    names_of_plots = {path.relative_to(directory / "plots" / "digits" / "MLP").as_posix() for path in plots}
+    assert {
+        "test_accuracy.png",
+        "train_loss.png",
+        "consensus.png",
+        "test_accuracy_vs_round.png",
+        "test_accuracy_vs_bytes_sent.png",
+        "steps/batch_loss.png",
+        "steps/consensus.png",
+    } <= names_of_plots
+    assert len(plots) <= 14
+    for path in plots:
+        assert path.stat().st_size > 1000
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_plots_carry_command_key_and_version(plots: list[Path]) -> None:
+    with Image.open(plots[0]) as image:
+        text = dict(image.text)  # type: ignore[attr-defined]
+    assert text["Command"] == "gossipsim run 'configs/experiments/digits ring.json'"
+    assert text["Key"] == "ab" * 32
+    assert text["Software"] == "gossipsim 0.1.0"
+    pdf = plots[0].with_suffix(".pdf").read_bytes()
+    assert b"/Creator (gossipsim 0.1.0)" in pdf
+    assert b"key=" + b"ab" * 32 in pdf
+    assert b"gossipsim run" in pdf
+
+
+def test_pdf_fonts_are_ones_that_journals_accept(plots: list[Path]) -> None:
+    pdf = plots[0].with_suffix(".pdf").read_bytes()
+    assert not re.search(rb"/Subtype /Type3", pdf)
+    assert re.search(rb"/FontFile2", pdf)
+
+
+def test_same_results_give_the_same_files(plots: list[Path], directory: Path) -> None:
+    before = {path: path.read_bytes() for path in (directory / "plots").rglob("*.p*")}
+    report.plots(directory)
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(before) == 2 * len(plots)
+
+
+def test_curve_is_mean_and_std_over_complete_seeds() -> None:
+    seeds = [[0.1, 0.5, 0.9], [0.2, 0.6, 0.7], [0.3, 0.1, 0.8]]
+    found = curve(
+        cell(*map(run, seeds), run([0.0, np.nan, 0.0], status="diverged"), run([9.0, 9.0], status="interrupted")),
+        "epoch",
+        "test_accuracy",
+    )
+    assert found is not None
+    assert found.std is not None
+    np.testing.assert_allclose(found.x, [0, 1, 2])
+    np.testing.assert_allclose(found.mean, np.mean(seeds, axis=0))
+    np.testing.assert_allclose(found.std, np.std(seeds, axis=0, ddof=1))
+
+
+def test_curve_of_one_seed_has_no_band_and_long_ones_are_thinned() -> None:
+    found = curve(cell(run(list(np.linspace(0, 1, 5001)))), "step", "test_accuracy")
+    assert found is not None
+    assert found.std is None
+    assert len(found.x) <= MOST_POINTS + 1
+    assert (found.x[0], found.x[-1], found.mean[-1]) == (0, 50000, 1)
+    assert curve(cell(run([0.1, 0.2], status="diverged")), "step", "test_accuracy") is None
+    assert curve(cell(run([0.1])), "step", "test_accuracy") is None
+    assert curve(cell(run([0.1, 0.2])), "step", "absent") is None
+
+
+def test_epochs_are_the_axis_only_where_they_tell_records_apart() -> None:
+    assert horizontal([run([0.1, 0.2])]) == "epoch"
+    same = run([0.1, 0.2])
+    same.history[1]["epoch"] = 0
+    assert horizontal([same]) == "step"
+
+
+def test_rank_marks_best_and_ties_and_puts_diverged_cells_last() -> None:
+    cells = [
+        cell(run([0.9], cell="d"), run([0.1], status="diverged", cell="d")),
+        cell(run([0.5], cell="a"), run([0.52], cell="a")),
+        cell(run([0.8], cell="b"), run([0.82], cell="b")),
+        cell(run([0.79], cell="c"), run([0.805], cell="c")),
+        cell(run([0.2], status="failed", cell="e")),
+    ]
+    ranked = table(cells, Styles(["o"], ["a", "b", "c", "d", "e"]))
+    assert ranked.primary == "test_accuracy"
+    assert [(row.cell, row.entries[0].mark) for row in ranked.rows] == [
+        ("b", "best"),
+        ("c", "tie"),
+        ("a", ""),
+        ("d", ""),
+        ("e", ""),
+    ]
+    assert [row.seeds for row in ranked.rows[-2:]] == ["1 of 2 (1 diverged)", "0 of 1 (1 failed)"]
+
+
+def test_one_seed_each_makes_no_ties() -> None:
+    ranked = table([cell(run([0.5], cell="a")), cell(run([0.5001], cell="b"))], Styles(["o"], ["a", "b"]))
+    assert [row.entries[0].mark for row in ranked.rows] == ["best", ""]
+
+
+def test_an_optimizer_keeps_its_colour_and_a_cell_its_dash() -> None:
+    styles = Styles([f"o{k}" for k in range(12)], [f"c{k}" for k in range(12)])
+    assert [styles(f"o{k}", "c3").colour for k in range(7)] == list(PALETTE[:7])
+    assert len({styles("o1", f"c{k}").colour for k in range(12)}) == 1
+    assert len({styles(f"o{k}", "c1").dash for k in range(12)}) == 1
+    assert len({(str(styles("o1", f"c{k}").dash), styles("o1", f"c{k}").marker) for k in range(12)}) == 12
+    assert len({styles.colour for styles in [Styles(["o"], ["a", "b"])("o", c) for c in "ab"]}) == 2
+
+
+def test_curves_worth_a_figure_are_bounded_and_ordered() -> None:
+    recorded = ["epoch", "train_loss", "test_accuracy", "local_test_accuracy_worst", "local_val_loss_mean", "my_f1"]
+    assert names.curve_metrics(recorded, ["epoch"], 14) == [
+        "test_accuracy",
+        "train_loss",
+        "local_test_accuracy_worst",
+        "my_f1",
+    ]
+    assert len(names.curve_metrics([f"m{k}" for k in range(99)], [], 14)) == 14
+
+
+def test_single_node_and_constant_runs_are_drawn(tmp_path: Path) -> None:
+    directory = fake_experiment.experiment(
+        tmp_path / "exp_0001", models=("M",), optimizers=("SGD",), cells={"": {"network.nodes": 1}}, seeds=(0,)
+    )
+    for path in directory.rglob("history.jsonl"):
+        records = [
+            {
+                "epoch": k,
+                "step": k,
+                "round": 0,
+                "train_loss": 0.5,
+                "consensus": 0.0,
+                "bytes_sent": 0,
+                "test_loss": -0.1 * k,
+            }
+            for k in range(4)
+        ]
+        fake_experiment.write_lines(path, records)
+    drawn = {path.name for path in report.plots(directory)}
+    assert {"train_loss.png", "test_loss.png"} <= drawn
+    assert not drawn & {"train_loss_vs_round.png", "train_loss_vs_bytes_sent.png"}
+
+
+def test_many_cells_are_cut_to_the_best(tmp_path: Path) -> None:
+    cells = {f"alpha={k}": {"alpha": k} for k in range(20)}
+    directory = fake_experiment.experiment(
+        tmp_path / "exp_0001", models=("M",), optimizers=("SGD",), cells=cells, seeds=(0,)
+    )
+    assert len(load(directory).cells) == 20
+    assert len(report.plots(directory)) <= 14
+
+
+def test_topology_drawing() -> None:
+    drawing = topology(3, [[0, 1], [1, 0], [1, 2]], directed=True)
+    assert drawing is not None
+    assert drawing.count("<circle") == 3
+    assert drawing.split('class="heads"')[1].count("Z") == 1
+    assert topology(1, [], directed=False) is not None
+    assert topology(200, [[0, 1]] * (MOST_EDGES + 1), directed=False) is None
+
+
+def test_histogram_is_bounded() -> None:
+    assert histogram([[1, 0, 3], [0, 0, 0]]).count("<rect") == 6
+    assert "node 0, class 2: 3" in histogram([[1, 0, 3]])
+    assert len(histogram([[1] * 100] * 1000)) < 250_000
