@@ -214,7 +214,7 @@ class _Fit:
         values |= self._extra_fields([name for name in EXTRA_STEP_FIELDS if due.get(name)], mean)
         self.recorder.write("steps", {"step": self.nodes.step} | values)
         self.emit({"step": self.nodes.step, "total": self.total, "loss": loss})
-        if not math.isfinite(loss) or not bool(torch.isfinite(mean).all()):
+        if not all(math.isfinite(value) for value in (loss, *values.values())):
             if self.recorder.records["history"]:
                 self._evaluate()
             raise _Diverged
@@ -225,8 +225,9 @@ class _Fit:
             values["train_loss"] = self.evaluator.train_loss(mean)[0]
         if any(name.startswith(("val_", "test_")) for name in names):
             values |= self.evaluator.held_out_metrics(mean)
-        if "learning_rate" in names and len(self.nodes):
-            values["learning_rate"] = float(next(iter(self.nodes)).optimizer.param_groups[0].get("lr", math.nan))
+        rates = [node.optimizer.param_groups[0].get("lr") for node in self.nodes]
+        if rates and rates[0] is not None:
+            values["learning_rate"] = float(rates[0])
         return {name: values[name] for name in names if name in values}
 
     def _evaluate(self) -> None:

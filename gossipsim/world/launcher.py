@@ -49,9 +49,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException, rank: int) -> Failure:
         """Describes an exception; code that works for one node sets `node` on what it raises."""
-        lines = [line for line in str(error).splitlines() if line.strip()]
         return cls(
-            message=f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": "),
+            message=f"{type(error).__name__}: {_first_line(error)}".rstrip(": "),
             rank=rank,
             node=getattr(error, "node", None),
             traceback="".join(traceback.format_exception(error)),
@@ -62,6 +61,14 @@ class Failure:
         """E.g. `node 3, rank 1`."""
         places = [f"{kind} {at}" for kind, at in (("node", self.node), ("rank", self.rank)) if at is not None]
         return ", ".join(places)
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as problem:  # the exception is anybody's code
+        return f"its text cannot be had ({type(problem).__name__} in __str__)"
+    return next((line for line in text.splitlines() if line.strip()), "")
 
 
 class Job:
@@ -93,9 +100,17 @@ class Job:
             )
             for rank, (_, writer) in enumerate(pipes)
         ]
-        for process, (_, writer) in zip(self._processes, pipes, strict=True):
-            process.start()
-            writer.close()
+        started = []
+        try:
+            for process, (_, writer) in zip(self._processes, pipes, strict=True):
+                process.start()
+                started.append(process)
+                writer.close()
+        except BaseException:  # no more processes to be had, or Ctrl-C
+            for process in started:
+                process.kill()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def handles(self) -> list[Any]:
         """What to `multiprocessing.connection.wait` for: messages and deaths."""
@@ -172,6 +187,7 @@ def _rank_main(
 ) -> None:
     """The life of a forked rank. Ends by `os._exit` after a failure: a broken process group cannot be closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
     if Path("/sys/class/net/lo").exists():
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"

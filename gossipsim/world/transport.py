@@ -6,20 +6,31 @@ A transport knows ranks and tensors; it does not know nodes. :class:`~gossipsim.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds that an exchange may wait for a peer. torch's own default is 30 minutes; GOSSIPSIM_TIMEOUT overrides."""
 
 
 class PeerLost(RuntimeError):
-    """An exchange failed because another process is gone: a consequence of a failure, never its cause."""
+    """An exchange failed because another process is gone: a consequence of a failure, never its cause.
+
+    Attributes:
+        peer: the rank that is gone, where that is known.
+    """
+
+    def __init__(self, reason: str, peer: int | None = None) -> None:
+        super().__init__(f"{'a peer' if peer is None else f'rank {peer}'} is gone or stuck ({reason})")
+        self.peer = peer
 
 
 class Transport(Protocol):
@@ -89,7 +100,10 @@ class ProcessGroup:
         operations += [dist.P2POp(dist.isend, tensor, peer) for peer, tensor in sends]
         if not operations:
             return
-        _named(lambda: [work.wait() for work in dist.batch_isend_irecv(operations)])
+        works = _named(lambda: dist.batch_isend_irecv(operations))
+        peers = [operation.peer for operation in operations] if len(works) == len(operations) else [None] * len(works)
+        for work, peer in zip(works, peers, strict=True):  # nccl joins all operations in one work
+            _named(work.wait, peer)
 
     def broadcast(self, tensor: torch.Tensor, source: int) -> None:
         _named(lambda: dist.broadcast(tensor, source))
@@ -104,12 +118,13 @@ class ProcessGroup:
         dist.destroy_process_group()
 
 
-def _named(communicate: Callable[[], Any]) -> None:
+def _named(communicate: Callable[[], T], peer: int | None = None) -> T:
     """Runs a communication; torch's RuntimeErrors mean that a peer is gone or unreachable."""
     try:
-        communicate()
+        return communicate()
     except RuntimeError as error:
-        raise PeerLost(str(error).splitlines()[0]) from error
+        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0])  # gloo begins with its source line
+        raise PeerLost(reason.partition(". ")[0], peer) from error
 
 
 def joined_by_torchrun(device: str = "cpu") -> ProcessGroup | None:
@@ -137,6 +152,8 @@ def require_gpus(device: str, processes: int) -> None:
         ValueError: where this machine has fewer GPUs than `processes`.
     """
     if device.startswith("cuda") and torch.cuda.device_count() < processes:
+        if torch.cuda.device_count() == 0:
+            raise ValueError("device: cuda needs a GPU and torch finds none on this machine; use --device cpu")
         raise ValueError(
             f"device: cuda with {processes} processes needs {processes} GPUs, this machine has "
             f"{torch.cuda.device_count()}; use --processes 1 to host all nodes on one GPU, or --device cpu"
