@@ -119,7 +119,8 @@ def print_failure(console: Console, failure: Failure) -> None:
     """The culprit's traceback, once, and where it happened."""
     if failure.traceback and not failure.secondary:
         console.print(failure.traceback.rstrip(), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"failed at {failure.where()}: {failure.message}", markup=False, style="red", soft_wrap=True)
+    place = f" at {failure.where()}" if failure.where() else ""
+    console.print(f"failed{place}: {failure.message}", markup=False, style="red", soft_wrap=True)
 
 
 def announce(console: Console, experiment: Experiment, pending: int, warnings: list[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -58,8 +59,14 @@ def preflight(plan: Plan) -> list[str]:
         except ConfigError as error:
             problems += [line for line in error.errors if line not in problems]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(sorted(problems, key=_place))
     return list(warnings)
+
+
+def _place(error: str) -> tuple[str, int]:
+    """File and line of an error, to sort by; errors of the command line come last."""
+    found = re.match(r"(.+?):(\d+): ", error)
+    return (found[1], int(found[2])) if found else ("\uffff", 0)
 
 
 @dataclass(frozen=True)
@@ -115,10 +122,13 @@ class Experiment:
         """The experiment in the directory that :meth:`choose` names, or in a new one.
 
         Raises:
-            ConfigError: where `exp_id` does not exist.
+            ConfigError: where `exp_id` does not exist, or no directory can be made.
         """
-        directory = cls.choose(plan, exp_id=exp_id, new=new)
-        return cls(plan, directory if directory is not None else next_experiment(Path(plan.workflow)))
+        try:
+            directory = cls.choose(plan, exp_id=exp_id, new=new)
+            return cls(plan, directory if directory is not None else next_experiment(Path(plan.workflow)))
+        except OSError as error:
+            raise ConfigError([f"workflow: cannot write results to {plan.workflow}: {error.strerror}"]) from error
 
     @classmethod
     def choose(cls, plan: Plan, *, exp_id: int | None = None, new: bool = False) -> Path | None:
@@ -181,6 +191,8 @@ class Experiment:
             raise ConfigError(
                 [f"{self.directory}: another launcher is at work here; wait for it, or begin anew with --new"]
             ) from None
+        except OSError as error:
+            raise ConfigError([f"{self.directory}: cannot write here: {error.strerror}"]) from error
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ anything is written; the run itself goes through the same code.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -56,6 +57,15 @@ class Parts:
         with self._blame("trainer"):
             return build(self.run.trainer)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The trainer's; float32 for checks of the other parts where the trainer itself is at fault."""
+        try:
+            dtype: torch.dtype = self.trainer.dtype
+        except ConfigError:
+            return torch.float32
+        return dtype
+
     @cached_property
     def task(self) -> Task:
         return _kept(_tasks, _KEPT_TASKS, [self.run.task, self.count], self._build_task)
@@ -77,7 +87,7 @@ class Parts:
             topology = build(spec["topology"], seed=0, **sizes)
         with self._blame("network.weights"):
             weights = build_callable(spec["weights"])
-        with self._blame("network.topology"):
+        with self._blame_network():
             return Network(self.count, topology, weights, name=spec["topology"]["class"])
 
     @cached_property
@@ -106,14 +116,14 @@ class Parts:
     def model(self) -> nn.Module:
         """A fresh model in the trainer's dtype; draws from torch's global generator."""
         task = self.task
-        with self._blame("model"), _default_dtype(self.trainer.dtype):
+        with self._blame("model"), _default_dtype(self.dtype):
             offered = {"input_shape": task.input_shape, "num_classes": task.num_classes}
             model = build(self.run.model, **offered)
             if not isinstance(model, nn.Module):
                 raise ValueError(f"{self.run.model['class']} gave a {type(model).__name__}, not a torch.nn.Module")
             if not any(p.requires_grad for p in model.parameters()):
                 raise ValueError(f"{self.run.model['class']} has no trainable parameters")
-            return model.to(self.trainer.dtype)
+            return model.to(self.dtype)
 
     def optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
         """The optimizer of one node's model, and its lr_scheduler or None."""
@@ -124,7 +134,9 @@ class Parts:
             return optimizer, None
         with self._blame("optimizer.schedule"):
             spec = {key: value for key, value in schedule.items() if key != "every"}
-            return optimizer, build(spec, optimizer=optimizer)
+            scheduler = build(spec, optimizer=optimizer)
+            _check_schedule(schedule["class"], scheduler)
+            return optimizer, scheduler
 
     def recipe(self) -> Recipe:
         """How every node is made."""
@@ -164,7 +176,9 @@ class Parts:
         """What is unusual but not refused."""
         if self.count == 1 or self.claims.over == "complete":
             return []
-        return [*self.network.problems(self.claims.needs)[1]]
+        network, needs = self.network, self.claims.needs
+        with self._blame_network():
+            return network.problems(needs)[1]
 
     def describe(self) -> dict[str, Any]:
         """What a run's summary.json says about its parts: split, shards, network, warnings."""
@@ -204,7 +218,8 @@ class Parts:
             (lambda: self.trainer, (run.trainer,)),
             (self._check_network, (run.network, run.strategy)),
             (lambda: self.shards, (run.task, run.partition, self.count, run.seed)),
-            (self._check_training, (run.task, run.model, run.optimizer, run.strategy, run.trainer)),
+            (self._check_model, (run.task, run.model, run.trainer, self.count)),
+            (self._check_optimizer, (run.task, run.model, run.optimizer, run.strategy, run.trainer)),
         ]
         for check, subject in checks:
             key = f"{check.__qualname__}{json.dumps(subject, sort_keys=True, default=str)}"
@@ -221,15 +236,28 @@ class Parts:
     def _check_network(self) -> None:
         network, claims = self.network, self.claims
         if self.count > 1 and claims.over == "graph":
-            with self._blame("network.topology"):
+            with self._blame_network():
                 errors, _ = network.problems(claims.needs)
-                if errors:
-                    raise ConfigError([f"{self.run.origins.of('network.topology')}: {e}" for e in errors])
+            if errors:
+                raise ConfigError([self._of_network(error) for error in errors])
 
-    def _check_training(self) -> None:
-        """A model, its loss on two samples, its optimizer; no backward pass, so that this process can still fork."""
-        trainer, origin = self.trainer, self.run.origins.of("model")
-        (inputs, targets), _ = self.tensors(torch.device("cpu"), trainer.dtype)
+    @contextmanager
+    def _blame_network(self) -> Iterator[None]:
+        """Network's own errors begin with the part at fault."""
+        with self._blame("network.topology"):
+            try:
+                yield
+            except ValueError as error:
+                raise ConfigError([self._of_network(_line(error))]) from error
+
+    def _of_network(self, message: str) -> str:
+        part = next((p for p in ("network.weights", "network.nodes") if message.startswith(p)), "network.topology")
+        return f"{self.run.origins.of(part)}: {message.removeprefix(f'{part}: ')}"
+
+    def _check_model(self) -> None:
+        """A model and its loss on two samples; no backward pass, so that this process can still fork."""
+        origin = self.run.origins.of("model")
+        (inputs, targets), _ = self.tensors(torch.device("cpu"), self.dtype)
         with global_stream(generator(self.run.seed, 0, "init")):
             model = self.model()
             try:
@@ -242,7 +270,24 @@ class Parts:
                         f"{tuple(inputs[:2].shape)}: {type(error).__name__}: {_line(error)}"
                     ]
                 ) from error
-            optimizer, _ = self.optimizer(model)
+        self._check_size(model)
+
+    def _check_size(self, model: nn.Module) -> None:
+        """A task whose optimum does not depend on the model is about models of that many parameters."""
+        optimum = getattr(self.task, "optimum", None)
+        found = self.optimum() if optimum and "model" not in inspect.signature(optimum).parameters else None
+        size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        if found is not None and size != found.x.numel():
+            raise ConfigError(
+                [
+                    f"{self.run.origins.of('model')}: {self.run.model['class']} has {size} parameters, but the "
+                    f"optimum of {self.run.task['class']} has {found.x.numel()}; use gossipsim.models.Vector"
+                ]
+            )
+
+    def _check_optimizer(self) -> None:
+        with global_stream(generator(self.run.seed, 0, "init")):
+            optimizer, _ = self.optimizer(self.model())
         if needs_closure(optimizer) and not self.claims.closure:
             raise ConfigError(
                 [
@@ -289,6 +334,15 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def _check_schedule(name: str, scheduler: Any) -> None:
+    parameters = inspect.signature(scheduler.step).parameters.values()
+    if any(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):
+        raise ValueError(
+            f"{name} needs a metric at every step, and nodes have none in common while they train; use a schedule "
+            "of the step alone, such as torch.optim.lr_scheduler.StepLR or CosineAnnealingLR"
+        )
+
+
 def _check_task(task: Any) -> None:
     missing = [
         name for name in ("input_shape", "num_classes", "train", "loss_fn", "metrics_fn") if not hasattr(task, name)
@@ -317,8 +371,6 @@ def _cast(tensors: tuple[torch.Tensor, ...], device: torch.device, dtype: torch.
 
 
 def _call_with(function: Callable[..., Any], offered: Mapping[str, Any]) -> Any:
-    import inspect
-
     names = inspect.signature(function).parameters
     return function(**{name: value for name, value in offered.items() if name in names})
 

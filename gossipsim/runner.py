@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from gossipsim.world import ProcessGroup
 
 OK, FAILED, BAD_CONFIGURATION, INTERRUPTED = 0, 1, 2, 130
+
+SECONDS_TO_SPEAK = 5.0
+"""How long other ranks of a torchrun job wait before they exit, while rank 0 prints what is wrong."""
 
 WIDTH_OF_A_FILE = 160
 """Columns of tables that go to a file or a pipe."""
@@ -90,12 +95,28 @@ def make_plan(options: Options) -> tuple[Plan, list[str]]:
     from gossipsim.experiment import preflight
 
     made = plan(options.config, overrides=options.overrides, seeds=options.seeds)
-    largest = max(run.network["nodes"] for run in made.runs)
+    problems = _process_problems(made, options)
+    try:
+        warnings = preflight(made)
+    except ConfigError as error:
+        problems = error.errors + problems
+    if problems:
+        raise ConfigError(problems)
+    return made, warnings
+
+
+def _process_problems(plan: Plan, options: Options) -> list[str]:
+    """Ranks that no cell can use, or that have no GPU of their own."""
+    from gossipsim.execution import Local
+
+    largest = max(run.network["nodes"] for run in plan.runs)
+    allowed = f"the largest cell has {largest} node(s); use 1 to {largest}"
+    if _under_torchrun():
+        size = int(os.environ["WORLD_SIZE"])
+        return [f"torchrun started {size} ranks, but {allowed}"] if size > largest else []
     if isinstance(options.processes, int) and not 1 <= options.processes <= largest:
-        raise ConfigError(
-            [f"--processes {options.processes}: the largest cell has {largest} node(s); use 1 to {largest}"]
-        )
-    return made, preflight(made)
+        return [f"--processes {options.processes}: {allowed}"]
+    return Local(options.processes, options.jobs).device_problems(plan.runs)
 
 
 def _run_local(options: Options, console: Console) -> Results:
@@ -115,7 +136,9 @@ def _run_local(options: Options, console: Console) -> Results:
         return _conduct(experiment, pending, Local(options.processes, options.jobs), console, options)
 
 
-def _run_joined(options: Options, transport: ProcessGroup, console: Console) -> Results | None:
+def _run_joined(
+    options: Options, plan: Plan, warnings: list[str], transport: ProcessGroup, console: Console
+) -> Results | None:
     """All runs on the ranks of a torchrun job; rank 0 keeps the books and returns the results."""
     from gossipsim.config import ConfigError
     from gossipsim.display import FailuresOnly, announce
@@ -123,7 +146,6 @@ def _run_joined(options: Options, transport: ProcessGroup, console: Console) -> 
     from gossipsim.experiment import Experiment
 
     joined = Joined(transport)
-    plan, warnings = make_plan(options)
     if joined.rank != 0:
         answer = joined.agree(None)
         if answer is None:
@@ -162,15 +184,25 @@ def _conduct(
             executor.execute(pending, display)
     finally:
         results = experiment.finish()
-        _make_report(experiment.directory, full=options.report)
+        _make_report(experiment.directory, console, full=options.report)
     return results
 
 
-def _make_report(directory: Path, *, full: bool) -> None:
-    """The report reads files only and stands above this module: it is named, not imported."""
+def _make_report(directory: Path, console: Console, *, full: bool) -> None:
+    """The report reads files only and stands above this module: it is named, not imported.
+
+    The results are safe by now: what goes wrong here is told, and `gossipsim report` can try again.
+    """
     from gossipsim.spec import locate
 
-    locate("gossipsim.report.build" if full else "gossipsim.report.write_readme")(directory)
+    try:
+        locate("gossipsim.report.write_readme")(directory)
+        if full:
+            locate("gossipsim.report.build")(directory)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        warning = f"warning: no report ({reason}); try `gossipsim report {directory}`"
+        console.print(warning, style="yellow", markup=False, soft_wrap=True)
 
 
 def _dry_run(options: Options, console: Console) -> int:
@@ -193,9 +225,9 @@ def _dry_run(options: Options, console: Console) -> int:
 def _parse_processes(value: str) -> int | str:
     if value in ("auto", "nodes"):
         return value
-    if value.isdigit() and int(value) > 0:
+    if value.isdecimal() and int(value) > 0:
         return int(value)
-    raise typer.BadParameter(f"{value!r}: give auto, nodes or a positive number")
+    raise ValueError(f"--processes {value}: give auto, nodes or a positive number")
 
 
 def _parse_overrides(values: list[str]) -> dict[str, Any]:
@@ -204,28 +236,28 @@ def _parse_overrides(values: list[str]) -> dict[str, Any]:
     for text in values:
         path, equals, value = text.partition("=")
         if not equals or not path:
-            raise typer.BadParameter(f"{text!r}: write path=value, e.g. trainer.params.epochs=3", param_hint="--set")
+            raise ValueError(f"--set {text}: write path=value, e.g. trainer.params.epochs=3")
         try:
-            overrides[path] = json.loads(value, parse_constant=_no_constant)
+            overrides[path] = json.loads(value)
         except ValueError:
             overrides[path] = value
     return overrides
 
 
-def _no_constant(name: str) -> Any:
-    raise typer.BadParameter(f"{name} is not a number that JSON has", param_hint="--set")
-
-
 def _parse_seeds(text: str) -> list[int]:
     """`0:5` is 0 1 2 3 4; `1,7` is 1 7; `3` is 3."""
+    from gossipsim.config.plan import MAX_RUNS
+
     first, colon, last = text.partition(":")
     parts = [first, last] if colon else text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise typer.BadParameter(f"{text!r}: write 0:5 (0 to 4), 1,7 or 3", param_hint="--seeds")
-    seeds = list(range(int(first), int(last))) if colon else [int(part) for part in parts]
+    if not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"--seeds {text}: write 0:5 (0 to 4), 1,7 or 3")
+    seeds = range(int(first), int(last)) if colon else [int(part) for part in parts]
+    if len(seeds) > MAX_RUNS:
+        raise ValueError(f"--seeds {text}: more than {MAX_RUNS} runs")
     if not seeds:
-        raise typer.BadParameter(f"{text!r} is empty", param_hint="--seeds")
-    return seeds
+        raise ValueError(f"--seeds {text}: there is no seed in it; 0:5 is 0 to 4")
+    return list(seeds)
 
 
 def run_command(
@@ -256,26 +288,48 @@ def run_command(
     the job's ranks. Exit codes: 0 every run has a result, 1 a run failed, 2 bad usage or configuration, 130
     interrupted.
     """
-    if (config is None) == (config_option is None):
-        raise typer.BadParameter("give one experiment file, e.g. configs/experiments/quickstart.json")
-    if exp_id is not None and new:
-        raise typer.BadParameter("--exp-id reuses an experiment, --new begins one: give one of them")
-    overrides = _parse_overrides(set_ or [])
-    if workflow is not None:
-        overrides["workflow"] = str(workflow)
-    if device is not None:
-        overrides["trainer.params.device"] = device
-    options = Options(
-        config=config or config_option or Path(),
-        processes=_parse_processes(processes),
-        overrides=overrides,
-        seeds=_parse_seeds(seeds) if seeds is not None else None,
-        exp_id=exp_id,
-        new=new,
-        skip_existing=not no_skip_existing,
-        jobs=jobs,
-    )
+    try:
+        if (config is None) == (config_option is None):
+            raise ValueError("give one experiment file, e.g. configs/experiments/quickstart.json")
+        if exp_id is not None and new:
+            raise ValueError("--exp-id reuses an experiment, --new begins one: give one of them")
+        overrides = _parse_overrides(set_ or [])
+        if workflow is not None:
+            overrides["workflow"] = str(workflow)
+        if device is not None:
+            overrides["trainer.params.device"] = device
+        options = Options(
+            config=config or config_option or Path(),
+            processes=_parse_processes(processes),
+            overrides=overrides,
+            seeds=_parse_seeds(seeds) if seeds is not None else None,
+            exp_id=exp_id,
+            new=new,
+            skip_existing=not no_skip_existing,
+            jobs=jobs,
+        )
+    except ValueError as error:
+        raise typer.Exit(_refuse([str(error)])) from error
     raise typer.Exit(_run(options, dry_run))
+
+
+def _refuse(errors: list[str]) -> int:
+    """Prints one line per error, on one rank only."""
+    if not _speaks():
+        time.sleep(SECONDS_TO_SPEAK)  # torchrun ends rank 0 as soon as another rank exits
+        return BAD_CONFIGURATION
+    for line in errors:
+        Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+    return BAD_CONFIGURATION
+
+
+def _under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _speaks() -> bool:
+    """Whether it is this process that talks to people: of the ranks of a torchrun job, rank 0."""
+    return not _under_torchrun() or os.environ["RANK"] == "0"
 
 
 def _run(options: Options, dry_run: bool) -> int:
@@ -283,8 +337,7 @@ def _run(options: Options, dry_run: bool) -> int:
     from gossipsim.config import ConfigError
     from gossipsim.display import close
 
-    speaks = os.environ.get("RANK", "0") == "0"
-    console, errors = Console(quiet=not speaks), Console(stderr=True, quiet=not speaks)
+    console = Console(quiet=not _speaks())
     if not console.is_terminal:
         console.width = WIDTH_OF_A_FILE
     try:
@@ -292,11 +345,9 @@ def _run(options: Options, dry_run: bool) -> int:
             return _dry_run(options, console)
         results = _run_somewhere(options, console)
     except ConfigError as error:
-        for line in error.errors:
-            errors.print(line, markup=False, highlight=False, soft_wrap=True)
-        return BAD_CONFIGURATION
+        return _refuse(error.errors)
     except KeyboardInterrupt:
-        errors.print("interrupted; the same command resumes", style="yellow")
+        Console(stderr=True, quiet=not _speaks()).print("interrupted; the same command resumes", style="yellow")
         return INTERRUPTED
     if results is None:
         return OK
@@ -308,15 +359,30 @@ def _run_somewhere(options: Options, console: Console) -> Results | None:
     from gossipsim.config import ConfigError
     from gossipsim.world import joined_by_torchrun
 
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return _run_local(options, console)
-    plan, _ = make_plan(options)
+    if not _under_torchrun():
+        with _terminable():
+            return _run_local(options, console)
+    plan, warnings = make_plan(options)
     try:
         transport = joined_by_torchrun(plan.runs[0].trainer["params"].get("device", "cpu"))
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     assert transport is not None
-    return _run_joined(options, transport, console)
+    return _run_joined(options, plan, warnings, transport, console)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as schedulers send it, ends a run like Ctrl-C: it is recorded as interrupted."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:

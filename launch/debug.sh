@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# All nodes in one process under pdb: same bits as any other way to run, and breakpoint() works, also in your own code.
+# All nodes in one process, same bits as any other way to run. Put breakpoint() into any code, yours or ours.
 #   launch/debug.sh configs/experiments/quickstart.json
-# At the prompt: `c` runs to the first breakpoint() or uncaught error; `b gossipsim/mixing.py:150` stops at each exchange.
+# In a strategy `nodes.X` has every node's row; in mixing.py `available` has them before the exchange.
 set -euo pipefail
 config=${1:?usage: launch/debug.sh CONFIG [options of gossipsim run]}
-exec python -m pdb -m gossipsim.runner --config "$config" --processes 1 --new "${@:2}"
+# plain lines instead of live bars, which would redraw over the debugger's prompt
+export TTY_COMPATIBLE=0
+exec python -m gossipsim.runner --config "$config" --processes 1 --new "${@:2}"

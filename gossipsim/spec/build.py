@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ def build_callable(spec: str | Mapping[str, Any]) -> Any:
     target = _target(spec, ())
     if inspect.isclass(target):
         return _build(spec, (), {})
-    return functools.partial(target, **_build_params(spec, ()))
+    return functools.update_wrapper(functools.partial(target, **_build_params(spec, ())), target)
 
 
 def build_optimizer(spec: str | Mapping[str, Any], model: Any) -> Any:
@@ -153,5 +154,12 @@ def _call(spec: Spec, path: Path, target: Any, positional: tuple[Any, ...], para
         return target(*positional, **params)
     except Exception as error:  # the target is anybody's code
         reason = " ".join(str(error).split())
-        message = f"{spec['class']}: {reason}" if isinstance(error, ValueError) and reason else None
-        raise BuildError(dotted(path), message or f"{spec['class']}: {type(error).__name__}: {reason}") from error
+        kind = "" if isinstance(error, ValueError) and reason else f"{type(error).__name__}: "
+        about = _param_named(reason, spec) if not kind else ()
+        raise BuildError(dotted((*path, *about)), f"{spec['class']}: {kind}{reason}") from error
+
+
+def _param_named(reason: str, spec: Spec) -> Path:
+    """Where in the spec the param is that a message begins with, as in "epochs must be at least 1"."""
+    word = re.match(r"\w*", reason)
+    return ("params", word[0]) if word and word[0] in spec["params"] else ()

@@ -69,8 +69,8 @@ class Evaluator:
 
     def consensus(self, mean: torch.Tensor) -> float:
         """(1/N) sum_i ||x_i - mean||^2."""
-        errors = torch.linalg.vector_norm(self.nodes.X - mean, dim=1, dtype=torch.float64) ** 2
-        return self._node_mean(errors)
+        distances = torch.linalg.vector_norm(self.nodes.X - mean, dim=1)
+        return self._node_mean(distances.double() ** 2)
 
     def batch_loss(self) -> float:
         """The mean over nodes of the loss of the last batch."""

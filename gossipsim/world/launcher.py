@@ -47,7 +47,7 @@ class Failure:
     secondary: bool = False
 
     @classmethod
-    def of(cls, error: BaseException, rank: int) -> Failure:
+    def of(cls, error: BaseException, rank: int | None = None) -> Failure:
         """Describes an exception; code that works for one node sets `node` on what it raises."""
         return cls(
             message=f"{type(error).__name__}: {_first_line(error)}".rstrip(": "),
@@ -80,6 +80,7 @@ class Job:
 
     def __init__(self, size: int, target: Target, *, device: str = "cpu") -> None:
         require_gpus(device, size)
+        self.size = size
         self.failure: Failure | None = None
         self.running = True
         self._failures: list[Failure] = []

@@ -72,5 +72,7 @@ def test_the_lock_file_has_every_dependency() -> None:
 
 
 def test_files_that_the_readme_names_exist() -> None:
-    named = re.findall(r"\b(?:configs|launch|examples|tests|docs|requirements)/[\w./-]*\w", (ROOT / "README.md").read_text())
+    named = re.findall(
+        r"\b(?:configs|launch|examples|tests|docs|requirements)/[\w./-]*\w", (ROOT / "README.md").read_text()
+    )
     assert [name for name in dict.fromkeys(named) if not (ROOT / name).exists()] == []

@@ -1,4 +1,7 @@
-"""Files stay under 400 lines and functions under 50, docstrings and signatures not counted."""
+"""Files stay under 400 lines and functions under 50, docstrings and signatures not counted.
+
+Tests may have long functions: tables of what is expected are data.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILE_LINES, FUNCTION_LINES = 400, 50
-FOLDERS = ("gossipsim", "tests", "examples")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _files() -> list[Path]:
-    return [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
+def _files(*folders: str) -> list[Path]:
+    return [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def _body_lines(function: Function) -> int:
@@ -31,9 +33,12 @@ def _long_functions(file: Path) -> Iterator[str]:
 
 
 def test_files_are_short() -> None:
-    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in _files()}
+    lengths = {
+        str(file.relative_to(ROOT)): len(file.read_text().splitlines())
+        for file in _files("gossipsim", "examples", "tests")
+    }
     assert {name: lines for name, lines in lengths.items() if lines >= FILE_LINES} == {}
 
 
 def test_functions_are_short() -> None:
-    assert [line for file in _files() for line in _long_functions(file)] == []
+    assert [line for file in _files("gossipsim", "examples") for line in _long_functions(file)] == []
