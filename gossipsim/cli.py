@@ -45,11 +45,11 @@ def topology(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Certify a graph and its mixing matrix: gossipsim topology ring -n 16"""
-    from gossipsim.spec import BuildError
+    from gossipsim.spec import BuildError, LocateError
 
     try:
         certificate = _certificate(name, n, weights)
-    except (BuildError, ValueError) as error:
+    except (BuildError, LocateError, ValueError) as error:
         _refuse(" ".join(str(error).split()))
     if as_json:
         typer.echo(json.dumps(certificate, indent=2))

@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from gossipsim.config import ConfigError, Plan, RunSpec
-from gossipsim.parts import Parts
+from gossipsim.parts import Parts, forget
 from gossipsim.results import (
     LABELS,
     Results,
@@ -48,6 +48,7 @@ def preflight(plan: Plan) -> list[str]:
     Raises:
         ConfigError: with every error of every cell.
     """
+    forget()
     done: set[str] = set()
     problems: list[str] = []
     warnings: dict[str, None] = {}

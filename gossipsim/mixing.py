@@ -95,13 +95,13 @@ def mixing_plan(W: sp.csr_array, world: World) -> MixingPlan:
         if len(leaving):
             sends.append((peer, torch.from_numpy(leaving.astype(np.int64) - mine.start)))
     edges = int(W.nnz - np.count_nonzero(W.diagonal()))
-    terms = _terms(own, np.concatenate(halo))
+    terms = _terms(own, np.concatenate(halo), world.device)
     diagonal = np.array_equal(own.indices, np.arange(mine.start, mine.stop))
     identity = diagonal and not sends and bool((own.data == 1.0).all())
     return MixingPlan(terms, sends, receives, edges, identity)
 
 
-def _terms(own: sp.csr_array, table: np.ndarray[Any, Any]) -> list[Term]:
+def _terms(own: sp.csr_array, table: np.ndarray[Any, Any], device: torch.device) -> list[Term]:
     """Groups the entries of the hosted rows of W by their place in the row; `table` lists the available node ids."""
     position = np.zeros(own.shape[1], dtype=np.int64)
     position[table] = np.arange(len(table))
@@ -113,9 +113,9 @@ def _terms(own: sp.csr_array, table: np.ndarray[Any, Any]) -> list[Term]:
         entries = own.indptr[rows] + k
         terms.append(
             Term(
-                None if len(rows) == own.shape[0] else torch.from_numpy(rows),
-                torch.from_numpy(position[own.indices[entries]]),
-                torch.from_numpy(own.data[entries]).unsqueeze(1),
+                None if len(rows) == own.shape[0] else torch.from_numpy(rows).to(device),
+                torch.from_numpy(position[own.indices[entries]]).to(device),
+                torch.from_numpy(own.data[entries]).unsqueeze(1).to(device),
             )
         )
     return terms
@@ -125,7 +125,7 @@ def combine(available: torch.Tensor, terms: list[Term], rows: int) -> torch.Tens
     """The mixing kernel: (available rows, d) -> (rows, d); see the module's docstring for the order of the sum."""
     d = available.shape[1]
     mixed = available.new_empty(rows, d)
-    weights = [term.weights.to(available.device, available.dtype) for term in terms]
+    weights = [term.weights.to(available.dtype) for term in terms]
     width = max(256, CACHE_ELEMENTS // max(rows, 1))
     for start in range(0, d, width):
         source, target = available[:, start : start + width], mixed[:, start : start + width]

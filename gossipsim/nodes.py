@@ -119,8 +119,8 @@ class Nodes:
         self.layout = RowLayout(template)
         self.template = template.to(world.device)
         shape = (len(self.ids), self.layout.d)
-        self.X = torch.zeros(shape, dtype=recipe.dtype, device=world.device)
-        self._directions = torch.zeros_like(self.X)
+        self._rows = torch.zeros(shape, dtype=recipe.dtype, device=world.device)
+        self._directions = torch.zeros_like(self._rows)
         self.losses = torch.zeros(len(self.ids), dtype=torch.float64)
         self.step = self.gradient_evals = 0
         self.between_steps: Callable[[], None] = lambda: None
@@ -142,6 +142,16 @@ class Nodes:
             node.needs_closure = needs_closure(node.optimizer)
             node.places = [p.data_ptr() for p in node.parameters]
             node.gradients = self.layout.views(self._directions[k])
+
+    @property
+    def X(self) -> torch.Tensor:
+        """The hosted rows (n, d), which the models' parameters are views of."""
+        return self._rows
+
+    @X.setter
+    def X(self, value: torch.Tensor) -> None:
+        if value is not self._rows:  # `nodes.X += ...` is in place and comes here too
+            raise ValueError("nodes.X is where the parameters live: write `nodes.X[:] = ...` for `nodes.X = ...`")
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._members)
@@ -174,14 +184,19 @@ class Nodes:
         return G
 
     def apply(self, G: torch.Tensor) -> None:
-        """Each node's own optimizer takes one step with its row of G (n, d) as its gradient."""
+        """Each node's own optimizer takes one step with its row of G (n, d) as its gradient.
+
+        Raises:
+            ValueError: where G has another shape than X.
+        """
+        if G.shape != self.X.shape:
+            raise ValueError(f"apply: G must be {tuple(self.X.shape)}, a row per hosted node, not {tuple(G.shape)}")
         self._directions.copy_(G)
         for k, node in enumerate(self._members):
             with _blame(node):
                 for p, gradient in zip(node.parameters, node.gradients, strict=True):
                     p.grad = gradient
-                if self.recipe.clip_grad_norm is not None:
-                    nn.utils.clip_grad_norm_(node.parameters, self.recipe.clip_grad_norm)
+                self._clip(node)
                 self._optimizer_step(k, node)
         self.step += 1
         self._needs_batch = True
@@ -220,6 +235,10 @@ class Nodes:
             out += noise(node.noise_stream, out)
         return loss.item()
 
+    def _clip(self, node: Node) -> None:
+        if self.recipe.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(node.parameters, self.recipe.clip_grad_norm)
+
     def _optimizer_step(self, k: int, node: Node) -> None:
         if node.needs_closure:
             row = self._directions[k]
@@ -227,7 +246,9 @@ class Nodes:
             def closure() -> float:
                 self.gradient_evals += 1
                 with torch.enable_grad():
-                    return self._gradient(node, row)
+                    loss = self._gradient(node, row)
+                self._clip(node)
+                return loss
 
             node.optimizer.step(closure)
         else:

@@ -312,6 +312,12 @@ class Parts:
             raise ConfigError([f"{self.run.origins.of(path)}: {kind}{_line(error)}"]) from error
 
 
+def forget() -> None:
+    """Empties the caches: files and the user's modules may have changed since the last experiment of this process."""
+    _tasks.clear()
+    _networks.clear()
+
+
 def _kept(cache: dict[str, T], size: int, spec: Any, make: Callable[[], T]) -> T:
     """`make()`, or what an equal spec has made before; the oldest goes when there are more than `size`."""
     key = json.dumps(spec, sort_keys=True)

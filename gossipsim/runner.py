@@ -92,9 +92,10 @@ def make_plan(options: Options) -> tuple[Plan, list[str]]:
         ConfigError: with every error found.
     """
     from gossipsim.config import ConfigError, plan
-    from gossipsim.experiment import preflight
 
     made = plan(options.config, overrides=options.overrides, seeds=options.seeds)
+    from gossipsim.experiment import preflight  # torch: a misspelt file name is told without it
+
     problems = _process_problems(made, options)
     try:
         warnings = preflight(made)
@@ -121,13 +122,13 @@ def _process_problems(plan: Plan, options: Options) -> list[str]:
 
 def _run_local(options: Options, console: Console) -> Results:
     """All runs on this machine, on processes started from this one."""
+    plan, warnings = make_plan(options)
     import torch._dynamo  # noqa: F401  the first optimizer imports it: once here, not in every forked rank
 
     from gossipsim.display import announce
     from gossipsim.execution import Local
     from gossipsim.experiment import Experiment
 
-    plan, warnings = make_plan(options)
     experiment = Experiment.open(plan, exp_id=options.exp_id, new=options.new)
     with experiment.locked():
         experiment.describe()
@@ -207,10 +208,10 @@ def _make_report(directory: Path, console: Console, *, full: bool) -> None:
 
 def _dry_run(options: Options, console: Console) -> int:
     """Prints what would run; writes nothing."""
+    plan, warnings = make_plan(options)
     from gossipsim.display import print_warnings
     from gossipsim.experiment import Experiment
 
-    plan, warnings = make_plan(options)
     print_warnings(console, warnings)
     directory = Experiment.choose(plan, exp_id=options.exp_id, new=options.new)
     experiment = Experiment(plan, directory or Path(plan.workflow) / "exp_new")
@@ -335,7 +336,6 @@ def _speaks() -> bool:
 def _run(options: Options, dry_run: bool) -> int:
     """Runs and returns the exit code."""
     from gossipsim.config import ConfigError
-    from gossipsim.display import close
 
     console = Console(quiet=not _speaks())
     if not console.is_terminal:
@@ -351,17 +351,19 @@ def _run(options: Options, dry_run: bool) -> int:
         return INTERRUPTED
     if results is None:
         return OK
+    from gossipsim.display import close
+
     close(console, results, report=options.report)
     return FAILED if results.failed else OK
 
 
 def _run_somewhere(options: Options, console: Console) -> Results | None:
-    from gossipsim.config import ConfigError
-    from gossipsim.world import joined_by_torchrun
-
     if not _under_torchrun():
         with _terminable():
             return _run_local(options, console)
+    from gossipsim.config import ConfigError
+    from gossipsim.world import joined_by_torchrun
+
     plan, warnings = make_plan(options)
     try:
         transport = joined_by_torchrun(plan.runs[0].trainer["params"].get("device", "cpu"))

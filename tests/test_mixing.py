@@ -47,7 +47,7 @@ def _by_definition(W: sp.csr_array, X: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_it_is_the_product_with_W(name: str) -> None:
+def test_it_is_the_product_with_w(name: str) -> None:
     network = _network(name)
     X = _rows(network.nodes, 50)
     expected = network.matrix(0).toarray() @ X.numpy()
@@ -136,6 +136,12 @@ def test_a_changing_graph_mixes_with_the_matrix_of_its_round() -> None:
         X = mix(X)
         mix.round += 1
         assert np.abs(X.numpy() - expected).max() < 1e-12
+
+
+def test_one_node_keeps_nothing_of_its_argument() -> None:
+    X = _rows(1, 3)
+    Mix(World(1), Network(1, nx.empty_graph(1)))(X).zero_()
+    assert bool(X.abs().min() > 0)
 
 
 def test_a_plan_splits_the_rows_without_losing_an_edge() -> None:

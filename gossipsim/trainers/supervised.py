@@ -31,6 +31,9 @@ Engine = Literal["auto", "loop"]
 STEP_FIELDS = ("batch_loss", "consensus", "suboptimality", "distance")
 """Fields of steps.jsonl that are written every `log_every` steps."""
 
+MAX_IDLE_ROUNDS = 1000
+"""Rounds in a row without a local step after which a run fails: it would never end."""
+
 EXTRA_STEP_FIELDS = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy", "learning_rate")
 """Further fields that `log` can ask for."""
 
@@ -138,6 +141,7 @@ class _Fit:
     epoch_length: int
     total: int
     recorded: int = 0
+    evaluated_at: float = 0.0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
@@ -166,13 +170,18 @@ class _Fit:
         return "complete"
 
     def _train(self) -> None:
-        self._clock = time.perf_counter()
+        idle = 0
         while self.nodes.step < self.total:
+            before = self.nodes.step
             try:
                 self.parts.strategy.round(self.nodes, self.mix)
             except OutOfSteps:
                 break
             self.mix.round += 1
+            idle = idle + 1 if self.nodes.step == before else 0
+            if idle == MAX_IDLE_ROUNDS:
+                name = type(self.parts.strategy).__name__
+                raise ValueError(f"{name} took no step in {idle} rounds; a round calls nodes.apply(G) at least once")
             self._record()
 
     def _between_steps(self) -> None:
@@ -195,10 +204,7 @@ class _Fit:
         every = self.trainer.eval_every
         unit = 1 if self.trainer.steps is not None else self.epoch_length
         if last or (every is not None and step % (every * unit) == 0):
-            now = time.perf_counter()
-            self.train_seconds += now - self._clock
             self._evaluate()
-            self._clock = time.perf_counter()
 
     def _log(self, due: Mapping[str, bool]) -> None:
         """Appends a record to steps.jsonl with the fields that are due."""
@@ -234,6 +240,8 @@ class _Fit:
         """Appends a record to history.jsonl and a line to timing.jsonl."""
         started = time.perf_counter()
         nodes, step = self.nodes, self.nodes.step
+        if step:
+            self.train_seconds += started - self.evaluated_at
         epoch = step / self.epoch_length
         record: dict[str, Any] = {
             "epoch": int(epoch) if epoch.is_integer() else epoch,
@@ -246,7 +254,8 @@ class _Fit:
         record |= self._counts()
         self.recorder.write("history", record)
         self.emit({"step": step, "total": self.total, "metrics": record})
-        self.eval_seconds += time.perf_counter() - started
+        self.evaluated_at = time.perf_counter()
+        self.eval_seconds += self.evaluated_at - started
         timing = {"step": step, "train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds}
         self.recorder.write("timing", timing)
 

@@ -149,7 +149,7 @@ def test_build() -> None:
 def test_build_errors_say_where() -> None:
     with pytest.raises(BuildError) as caught:
         build(spec("parts.optimizer", params=0, lr=1, constraint=[0, spec("parts.Stubborn", value=2)]))
-    assert caught.value.path == "params.constraint[1]"
+    assert caught.value.path == "params.constraint[1].params.value"  # the message begins with a param
     assert caught.value.message == "parts.Stubborn: value must be odd, got 2"
     assert isinstance(caught.value.__cause__, ValueError)
     with pytest.raises(BuildError, match="TypeError"):
