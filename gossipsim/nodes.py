@@ -144,12 +144,12 @@ class Nodes:
             node.gradients = self.layout.views(self._directions[k])
 
     @property
-    def X(self) -> torch.Tensor:
+    def X(self) -> torch.Tensor:  # noqa: N802  the field's name for a matrix
         """The hosted rows (n, d), which the models' parameters are views of."""
         return self._rows
 
     @X.setter
-    def X(self, value: torch.Tensor) -> None:
+    def X(self, value: torch.Tensor) -> None:  # noqa: N802
         if value is not self._rows:  # `nodes.X += ...` is in place and comes here too
             raise ValueError("nodes.X is where the parameters live: write `nodes.X[:] = ...` for `nodes.X = ...`")
 
