@@ -34,9 +34,10 @@ class Display:
 
     Args:
         total: runs of the experiment. done: of these, runs that have a result already.
+        live: draw bars on a terminal; they would draw over the prompt of `breakpoint()` in a run of this process.
     """
 
-    def __init__(self, console: Console, total: int, done: int) -> None:
+    def __init__(self, console: Console, total: int, done: int, *, live: bool = True) -> None:
         self.console = console
         self.statuses: dict[str, int] = {}
         self._total, self._done = total, done
@@ -50,7 +51,7 @@ class Display:
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (live and console.is_terminal),
         )
         self._overall = self._progress.add_task("runs", total=total, completed=done, note="")
 

@@ -169,6 +169,15 @@ class Mix:
         available = torch.cat([X, received]) if len(received) else X
         return combine(available, plan.terms, len(X))
 
+    def update(self, X: torch.Tensor) -> None:
+        """X <- W_t X in place: as `X[:] = mix(X)`, without work for a single node, whose row stays what it is."""
+        plan = self._plan()
+        if plan.identity:
+            self.exchanges += 1
+            self.traffic.count(plan.edges, X)
+        else:
+            X.copy_(self(X))
+
     def average(self, G: torch.Tensor) -> torch.Tensor:
         """The mean of all N rows, for every hosted node: (n, d) -> (n, d). Traffic of the complete graph."""
         self.averaged = True

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +79,7 @@ class Node:
         self.augment_stream = generator(seed, key, "augment")
         self.noise_stream = generator(seed, key, "noise")
         self.parameters = trainable(self.model)
-        self.gradients: list[torch.Tensor]  # views into the row of directions that the optimizer reads
+        self.gradients: list[torch.Tensor]  # views into the buffered direction that the optimizer reads
         self.places: list[int]  # addresses of the parameters in the row
         self.optimizer: torch.optim.Optimizer
         self.needs_closure: bool
@@ -99,7 +98,7 @@ class Nodes:
 
     Attributes:
         X: (n, d) rows. step: optimizer steps taken per node. gradient_evals: gradients computed here so far.
-        losses: (n,) float64 loss of the last batch of each node.
+        losses: n losses, of the last batch of each node.
         between_steps: called before a new batch is drawn once a step has been taken; the trainer records there, and
             raises :class:`OutOfSteps` when the budget is spent.
     """
@@ -121,7 +120,7 @@ class Nodes:
         shape = (len(self.ids), self.layout.d)
         self._rows = torch.zeros(shape, dtype=recipe.dtype, device=world.device)
         self._directions = torch.zeros_like(self._rows)
-        self.losses = torch.zeros(len(self.ids), dtype=torch.float64)
+        self.losses = [0.0] * len(self.ids)
         self.step = self.gradient_evals = 0
         self.between_steps: Callable[[], None] = lambda: None
         self._state: dict[str, torch.Tensor] = {}
@@ -132,10 +131,12 @@ class Nodes:
         ]
         for k, node in enumerate(self._members):
             self._settle(k, node)
+        noisy = getattr(task, "gradient_noise", None) is not None
+        self._needs_rows = noisy or any(node.needs_closure for node in self._members)
 
     def _settle(self, k: int, node: Node) -> None:
         """Moves a node's parameters into its row and gives it an optimizer."""
-        with _blame(node):
+        with _Blame(node):
             self.layout.flatten([p.detach() for p in node.parameters], self.X[k])
             self._point(node, self.X[k])
             node.optimizer, node.scheduler = self.recipe.optimizer(node.model)
@@ -174,7 +175,7 @@ class Nodes:
             self._draw()
         G = torch.empty_like(self.X)
         for k, node in enumerate(self._members):
-            with _blame(node):
+            with _Blame(node):
                 if at is not None:
                     self._point(node, at[k])
                 self.losses[k] = self._gradient(node, G[k])
@@ -192,12 +193,33 @@ class Nodes:
         if G.shape != self.X.shape:
             raise ValueError(f"apply: G must be {tuple(self.X.shape)}, a row per hosted node, not {tuple(G.shape)}")
         self._directions.copy_(G)
+        for node in self._members:
+            with _Blame(node):
+                self._optimizer_step(node, node.gradients)
+        self._step_taken()
+
+    def descend(self) -> None:
+        """`apply(grad())`: a plain local step of every node, to the same bits.
+
+        The optimizers read the gradients where autograd has left them; two copies of the model are saved.
+        """
+        if self._needs_rows:
+            self.apply(self.grad())
+            return
+        if self._needs_batch:
+            self._draw()
         for k, node in enumerate(self._members):
-            with _blame(node):
-                for p, gradient in zip(node.parameters, node.gradients, strict=True):
-                    p.grad = gradient
-                self._clip(node)
-                self._optimizer_step(k, node)
+            with _Blame(node):
+                loss = self._loss(node)
+                gradients = torch.autograd.grad(loss, node.parameters, materialize_grads=True)
+                self.losses[k] = loss.item()
+                self._optimizer_step(node, gradients)
+                for p in node.parameters:
+                    p.grad = None  # returns the memory before the next backward pass asks for it
+        self.gradient_evals += len(self._members)
+        self._step_taken()
+
+    def _step_taken(self) -> None:
         self.step += 1
         self._needs_batch = True
 
@@ -215,7 +237,7 @@ class Nodes:
             batch = node.batches.next()
             node.inputs, node.targets = inputs.index_select(0, batch), targets.index_select(0, batch)
             if self.recipe.augment is not None:
-                with _blame(node):
+                with _Blame(node):
                     node.inputs = self.recipe.augment(node.inputs, node.augment_stream)
         self._needs_batch = False
 
@@ -239,18 +261,12 @@ class Nodes:
         if self.recipe.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(node.parameters, self.recipe.clip_grad_norm)
 
-    def _optimizer_step(self, k: int, node: Node) -> None:
+    def _optimizer_step(self, node: Node, gradients: Sequence[torch.Tensor]) -> None:
+        for p, gradient in zip(node.parameters, gradients, strict=True):
+            p.grad = gradient
+        self._clip(node)
         if node.needs_closure:
-            row = self._directions[k]
-
-            def closure() -> float:
-                self.gradient_evals += 1
-                with torch.enable_grad():
-                    loss = self._gradient(node, row)
-                self._clip(node)
-                return loss
-
-            node.optimizer.step(closure)
+            node.optimizer.step(self._closure(node))
         else:
             node.optimizer.step()
         for p, place in zip(node.parameters, node.places, strict=True):
@@ -259,6 +275,18 @@ class Nodes:
                     f"{type(node.optimizer).__name__} rebound the data of a parameter instead of updating it in "
                     "place, so its row no longer follows; write `p.copy_(...)` for `p.data = ...`"
                 )
+
+    def _closure(self, node: Node) -> Callable[[], float]:
+        """Evaluates the node's same batch again, into the row of directions that its optimizer reads."""
+
+        def closure() -> float:
+            self.gradient_evals += 1
+            with torch.enable_grad():
+                loss = self._gradient(node, self._directions[node.id - self.ids.start])
+            self._clip(node)
+            return loss
+
+        return closure
 
     def _point(self, node: Node, row: torch.Tensor) -> None:
         for p, view in zip(node.parameters, self.layout.views(row), strict=True):
@@ -283,11 +311,15 @@ def recipe_template(recipe: Recipe) -> nn.Module:
         return recipe.model()
 
 
-@contextmanager
-def _blame(node: Node) -> Iterator[None]:
-    """Marks an exception with the node it happened on."""
-    try:
-        yield
-    except Exception as error:
-        error.node = node.id  # type: ignore[attr-defined]
-        raise
+class _Blame:
+    """Marks an exception with the node it happened on. A class: a generator would cost 1 % of a small model's step."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            error.node = self._node.id  # type: ignore[attr-defined]

@@ -181,7 +181,7 @@ def _conduct(
 
     done = len(experiment.entries) - len(pending)
     try:
-        with Display(console, len(experiment.entries), done) as display:
+        with Display(console, len(experiment.entries), done, live=options.processes != 1) as display:
             executor.execute(pending, display)
     finally:
         results = experiment.finish()

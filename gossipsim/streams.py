@@ -11,8 +11,6 @@ with probability one half. The 624 words of the Mersenne Twister are therefore f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -53,18 +51,21 @@ def generator(seed: int, node: int | None, purpose: str, device: torch.device | 
     return stream.set_state(state)
 
 
-@contextmanager
-def global_stream(stream: torch.Generator) -> Iterator[None]:
+class global_stream:  # noqa: N801  used as a function, and entered for every gradient: a generator would be slower
     """Lets code that draws from torch's global generator (initialisation, dropout) draw from `stream` instead.
 
     The stream advances by what was drawn; the global generator is left as it was.
     """
-    on_cpu = stream.device.type == "cpu"
-    default = torch.default_generator if on_cpu else torch.cuda.default_generators[stream.device.index]
-    outside = default.get_state()
-    default.set_state(stream.get_state())
-    try:
-        yield
-    finally:
-        stream.set_state(default.get_state())
-        default.set_state(outside)
+
+    def __init__(self, stream: torch.Generator) -> None:
+        on_cpu = stream.device.type == "cpu"
+        self._stream = stream
+        self._default = torch.default_generator if on_cpu else torch.cuda.default_generators[stream.device.index]
+
+    def __enter__(self) -> None:
+        self._outside = self._default.get_state()
+        self._default.set_state(self._stream.get_state())
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.set_state(self._default.get_state())
+        self._default.set_state(self._outside)

@@ -25,5 +25,5 @@ class GossipThenLocal:
         pass
 
     def round(self, nodes: Nodes, mix: Mix) -> None:
-        nodes.X[:] = mix(nodes.X)
-        nodes.apply(nodes.grad())
+        mix.update(nodes.X)
+        nodes.descend()

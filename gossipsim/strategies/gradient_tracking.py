@@ -54,8 +54,8 @@ class GradientTracking:
             Y[:] = mix(Y) - G_old + G
         G_old[:] = G
         if self.variant == "diging":
-            X[:] = mix(X)
+            mix.update(X)
             nodes.apply(Y)
         else:
             nodes.apply(Y)
-            X[:] = mix(X)
+            mix.update(X)

@@ -26,5 +26,5 @@ class LocalAndGossip:
 
     def round(self, nodes: Nodes, mix: Mix) -> None:
         G = nodes.grad()
-        nodes.X[:] = mix(nodes.X)
+        mix.update(nodes.X)
         nodes.apply(G)

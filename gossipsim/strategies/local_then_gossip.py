@@ -20,6 +20,8 @@ from gossipsim.strategies.strategy import Claims
 class LocalThenGossip:
     """`apply(G(X))` `local_steps` times, then `X = W X`.
 
+    `nodes.descend()` is `nodes.apply(nodes.grad())`, and `mix.update(X)` is `X[:] = mix(X)`, with fewer copies.
+
     Args:
         local_steps: optimizer steps between two exchanges, >= 1.
     """
@@ -36,5 +38,5 @@ class LocalThenGossip:
 
     def round(self, nodes: Nodes, mix: Mix) -> None:
         for _ in range(self.local_steps):
-            nodes.apply(nodes.grad())
-        nodes.X[:] = mix(nodes.X)
+            nodes.descend()
+        mix.update(nodes.X)

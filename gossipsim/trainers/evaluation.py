@@ -67,14 +67,21 @@ class Evaluator:
         self._optimum = optimum if optimum is not None and self._feasible(optimum.x) else None
         self._names = self._metric_names()
 
+    @property
+    def knows_optimum(self) -> bool:
+        """Whether x* and f* are known for this run."""
+        return self._optimum is not None
+
     def consensus(self, mean: torch.Tensor) -> float:
-        """(1/N) sum_i ||x_i - mean||^2."""
+        """(1/N) sum_i ||x_i - mean||^2; one node agrees with itself."""
+        if self.world.nodes == 1:
+            return 0.0
         distances = torch.linalg.vector_norm(self.nodes.X - mean, dim=1)
         return self._node_mean(distances.double() ** 2)
 
     def batch_loss(self) -> float:
         """The mean over nodes of the loss of the last batch."""
-        return self._node_mean(self.nodes.losses)
+        return self._node_mean(torch.tensor(self.nodes.losses, dtype=torch.float64))
 
     def theory(self, mean: torch.Tensor, loss: float | None = None) -> dict[str, float]:
         """`suboptimality` f(mean) - f* and `distance` ||mean - x*||, where the optimum is known."""

@@ -208,16 +208,18 @@ class _Fit:
 
     def _log(self, due: Mapping[str, bool]) -> None:
         """Appends a record to steps.jsonl with the fields that are due."""
-        mean = self.nodes.world.mean(self.nodes.X)
-        values: dict[str, float] = {}
+        theory = [name for name in ("suboptimality", "distance") if due[name] and self.evaluator.knows_optimum]
+        extra = [name for name in EXTRA_STEP_FIELDS if due.get(name)]
+        world, X = self.nodes.world, self.nodes.X
+        mean = world.mean(X) if world.nodes > 1 or theory or extra else X[0]
         loss = self.evaluator.batch_loss()
-        if due["batch_loss"]:
-            values["batch_loss"] = loss
+        values = {"batch_loss": loss} if due["batch_loss"] else {}
         if due["consensus"]:
             values["consensus"] = self.evaluator.consensus(mean)
-        if due["suboptimality"] or due["distance"]:
-            values |= {k: v for k, v in self.evaluator.theory(mean).items() if due[k]}
-        values |= self._extra_fields([name for name in EXTRA_STEP_FIELDS if due.get(name)], mean)
+        if theory:
+            known = self.evaluator.theory(mean)
+            values |= {name: known[name] for name in theory}
+        values |= self._extra_fields(extra, mean)
         self.recorder.write("steps", {"step": self.nodes.step} | values)
         self.emit({"step": self.nodes.step, "total": self.total, "loss": loss})
         if not all(math.isfinite(value) for value in (loss, *values.values())):
@@ -237,7 +239,11 @@ class _Fit:
         return {name: values[name] for name in names if name in values}
 
     def _evaluate(self) -> None:
-        """Appends a record to history.jsonl and a line to timing.jsonl."""
+        """Appends a record to history.jsonl and a line to timing.jsonl.
+
+        Raises:
+            _Diverged: where the loss of the mean model is not finite.
+        """
         started = time.perf_counter()
         nodes, step = self.nodes, self.nodes.step
         if step:
@@ -258,6 +264,8 @@ class _Fit:
         self.eval_seconds += self.evaluated_at - started
         timing = {"step": step, "train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds}
         self.recorder.write("timing", timing)
+        if not math.isfinite(record["train_loss"]):
+            raise _Diverged
 
     def _counts(self) -> dict[str, int]:
         """`gradient_evals` and, for Frank-Wolfe, `lmo_calls`, summed over all nodes."""

@@ -96,6 +96,8 @@ class World:
 
     def table(self, values: torch.Tensor, items: int) -> torch.Tensor:
         """Collects one record per item, in item order: (len(share(items)), k) float64 -> (items, k) everywhere."""
+        if self.size == 1:
+            return values
         parts = blocks(items, self.size)
         padded = torch.zeros(len(parts[0]), values.shape[1], dtype=torch.float64)
         padded[: len(values)] = values

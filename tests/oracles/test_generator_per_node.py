@@ -1,7 +1,7 @@
 """A second implementation of two strategies, one Python generator per node, that must agree bit for bit.
 
-It shares with the package the data order and the initial draw of a node (the streams); nothing of rows, worlds, plans or
-kernels. A node is a generator that yields the message it sends and is sent what its neighbours have yielded.
+It shares with the package the data order and the initial draw of a node (the streams); nothing of rows, worlds, plans
+or kernels. A node is a generator that yields the message it sends and is sent what its neighbours have yielded.
 """
 
 from __future__ import annotations
