@@ -4,6 +4,4 @@
 # In a strategy `nodes.X` has every node's row; in mixing.py `available` has them before the exchange.
 set -euo pipefail
 config=${1:?usage: launch/debug.sh CONFIG [options of gossipsim run]}
-# plain lines instead of live bars, which would redraw over the debugger's prompt
-export TTY_COMPATIBLE=0
 exec python -m gossipsim.runner --config "$config" --processes 1 --new "${@:2}"

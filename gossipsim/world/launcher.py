@@ -7,6 +7,7 @@ every rank has *reported* that it finished, and the first failure that is not a 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import multiprocessing
 import os
@@ -102,6 +103,7 @@ class Job:
             for rank, (_, writer) in enumerate(pipes)
         ]
         started = []
+        gc.freeze()  # a rank's first collection would otherwise touch, and so copy, every page of the parent
         try:
             for process, (_, writer) in zip(self._processes, pipes, strict=True):
                 process.start()
@@ -112,6 +114,8 @@ class Job:
                 process.kill()
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        finally:
+            gc.unfreeze()
 
     def handles(self) -> list[Any]:
         """What to `multiprocessing.connection.wait` for: messages and deaths."""
