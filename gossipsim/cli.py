@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from gossipsim.runner import BAD_CONFIGURATION, run_command
+from gossipsim.runner import BAD_CONFIGURATION, plan_command, run_command
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Decentralized optimization on real processes: one config, the same bits in one process and in many.",
 )
 app.command("run")(run_command)
+app.command("plan")(plan_command)
 
 
 @app.command()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gossipsim.experiment import Entry, Experiment
+from gossipsim.parts import Parts
 from gossipsim.results import LABELS, Results, mean_table
 from gossipsim.world import Failure
 
@@ -131,6 +134,36 @@ def announce(console: Console, experiment: Experiment, pending: int, warnings: l
     note = f", {existing} of them exist already" if existing else ""
     runs = f"{len(experiment.entries)} run{'s' if len(experiment.entries) > 1 else ''}"
     _plain(console, f"{experiment.plan.name}: {runs}{note} -> {experiment.directory}")
+
+
+def list_runs(console: Console, experiment: Experiment, pending: list[Entry]) -> None:
+    """A line per run: whether it would run or has a result."""
+    for entry in experiment.entries:
+        _plain(console, f"{'run ' if entry in pending else 'skip'}  {entry.title}")
+    _print_todo(console, experiment, pending)
+
+
+def list_cells(console: Console, experiment: Experiment, pending: list[Entry]) -> None:
+    """A row per cell: how many runs have a result, and what a round costs."""
+    cells: dict[Path, list[Entry]] = {}
+    for entry in experiment.entries:
+        cells.setdefault(entry.directory.parent, []).append(entry)
+    labels = [[entries[0].run.labels[name] for name in LABELS] for entries in cells.values()]
+    shown = [k for k, name in enumerate(LABELS) if name == "optimizer" or len({row[k] for row in labels}) > 1]
+    table = Table(*[LABELS[k] for k in shown], "done", "nodes", "slem", "parameters", "sent per round", "rows")
+    for row, entries in zip(labels, cells.values(), strict=True):
+        parts = Parts(entries[0].run)
+        cost = parts.costs()
+        slem = "-" if cost["slem"] is None else f"{round(cost['slem'], 12):.4g}"
+        done = f"{sum(entry not in pending for entry in entries)}/{len(entries)}"
+        sizes = [f"{cost['parameters']:,}", decimal(cost["bytes_per_round"]), decimal(cost["row_bytes"])]
+        table.add_row(*[row[k] for k in shown], done, str(parts.count), slem, *sizes)
+    console.print(table)
+    _print_todo(console, experiment, pending)
+
+
+def _print_todo(console: Console, experiment: Experiment, pending: list[Entry]) -> None:
+    _plain(console, f"{len(pending)} of {len(experiment.entries)} runs to do; nothing was written")
 
 
 def print_warnings(console: Console, warnings: list[str]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from gossipsim.network import Network
+from gossipsim.network import Network, messages
 from gossipsim.world import World
 
 CACHE_ELEMENTS = 1 << 17
@@ -94,11 +94,10 @@ def mixing_plan(W: sp.csr_array, world: World) -> MixingPlan:
         leaving = wanted[(wanted >= mine.start) & (wanted < mine.stop)]
         if len(leaving):
             sends.append((peer, torch.from_numpy(leaving.astype(np.int64) - mine.start)))
-    edges = int(W.nnz - np.count_nonzero(W.diagonal()))
     terms = _terms(own, np.concatenate(halo), world.device)
     diagonal = np.array_equal(own.indices, np.arange(mine.start, mine.stop))
     identity = diagonal and not sends and bool((own.data == 1.0).all())
-    return MixingPlan(terms, sends, receives, edges, identity)
+    return MixingPlan(terms, sends, receives, messages(W), identity)
 
 
 def _terms(own: sp.csr_array, table: np.ndarray[Any, Any], device: torch.device) -> list[Term]:

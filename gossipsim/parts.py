@@ -20,6 +20,7 @@ from gossipsim.config import ConfigError, RunSpec
 from gossipsim.data.partition import class_histogram, total_variation
 from gossipsim.network import Network
 from gossipsim.nodes import Recipe, needs_closure
+from gossipsim.protocols import check_schedule, check_shards, check_task
 from gossipsim.spec import BuildError, build, build_callable, build_optimizer
 from gossipsim.strategies import Claims, claims_of
 from gossipsim.streams import generator, global_stream
@@ -77,7 +78,7 @@ class Parts:
     def _build_task(self) -> Task:
         with self._blame("task"):
             task: Task = build(self.run.task, nodes=self.count)
-            _check_task(task)
+            check_task(task)
             return task
 
     def _build_network(self) -> Network:
@@ -106,12 +107,12 @@ class Parts:
         own = getattr(self.task, "shards", None)
         if own is not None:
             with self._blame("task"):
-                return _check_shards(own, self.count, "the task's shards")
+                return check_shards(own, self.count, "the task's shards")
         with self._blame("partition"):
             partition = build_callable(self.run.partition)
             labels = self.task.train.tensors[1]
             shards = partition(labels, self.count, generator(self.run.seed, None, "partition"))
-            return _check_shards(shards, self.count, self.run.partition["class"])
+            return check_shards(shards, self.count, self.run.partition["class"])
 
     def model(self) -> nn.Module:
         """A fresh model in the trainer's dtype; draws from torch's global generator."""
@@ -135,7 +136,7 @@ class Parts:
         with self._blame("optimizer.schedule"):
             spec = {key: value for key, value in schedule.items() if key != "every"}
             scheduler = build(spec, optimizer=optimizer)
-            _check_schedule(schedule["class"], scheduler)
+            check_schedule(schedule["class"], scheduler)
             return optimizer, scheduler
 
     def recipe(self) -> Recipe:
@@ -173,12 +174,18 @@ class Parts:
             return found
 
     def warnings(self) -> list[str]:
-        """What is unusual but not refused."""
+        """What is unusual or has no effect, but is not refused."""
+        ignored = [
+            f"{self.run.origins.of('trainer.params.log')}: {name} is not logged: "
+            f"{self.run.task['class']} has no {name.split('_')[0]} set"
+            for name in getattr(self.trainer, "requested", ())
+            if name.startswith(("val_", "test_")) and getattr(self.task, name.split("_")[0], None) is None
+        ]
         if self.count == 1 or self.claims.over == "complete":
-            return []
+            return ignored
         network, needs = self.network, self.claims.needs
         with self._blame_network():
-            return network.problems(needs)[1]
+            return ignored + network.problems(needs)[1]
 
     def describe(self) -> dict[str, Any]:
         """What a run's summary.json says about its parts: split, shards, network, warnings."""
@@ -203,6 +210,17 @@ class Parts:
             about["graph"] = {"directed": graph.is_directed(), "edges": edges}
         about["warnings"] = self.warnings()
         return about
+
+    def costs(self) -> dict[str, Any]:
+        """Parameters of a model, bytes that all nodes send per round, bytes of one copy of all rows, slem of W."""
+        with global_stream(generator(self.run.seed, 0, "init")):
+            parameters = sum(p.numel() for p in self.model().parameters() if p.requires_grad)
+        row = parameters * self.dtype.itemsize
+        complete = self.claims.over == "complete"
+        edges = self.count * (self.count - 1) if complete else self.network.messages(0)
+        slem = None if complete else self.network.certificate()["slem"]
+        sent = self.claims.sends * edges * row
+        return {"parameters": parameters, "bytes_per_round": sent, "row_bytes": self.count * row, "slem": slem}
 
     def check(self, done: set[str]) -> None:
         """Builds everything once and sees whether it fits together.
@@ -338,37 +356,6 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def _check_schedule(name: str, scheduler: Any) -> None:
-    parameters = inspect.signature(scheduler.step).parameters.values()
-    if any(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):
-        raise ValueError(
-            f"{name} needs a metric at every step, and nodes have none in common while they train; use a schedule "
-            "of the step alone, such as torch.optim.lr_scheduler.StepLR or CosineAnnealingLR"
-        )
-
-
-def _check_task(task: Any) -> None:
-    missing = [
-        name for name in ("input_shape", "num_classes", "train", "loss_fn", "metrics_fn") if not hasattr(task, name)
-    ]
-    if missing:
-        raise ValueError(f"{type(task).__name__} is not a task: it lacks {', '.join(missing)}")
-    if not hasattr(task.train, "tensors") or not len(task.train.tensors[0]):
-        raise ValueError(f"{type(task).__name__}.train must be a TensorDataset with at least one sample")
-
-
-def _check_shards(shards: list[torch.Tensor], nodes: int, source: str) -> list[torch.Tensor]:
-    if len(shards) != nodes:
-        raise ValueError(f"{source}: {len(shards)} shards for {nodes} nodes")
-    for node, shard in enumerate(shards):
-        if not len(shard):
-            raise ValueError(
-                f"{source}: node {node} has an empty shard ({sum(map(len, shards))} samples over {nodes} nodes); "
-                "set min_samples to 1 or more where the partition has it, raise alpha, or use fewer nodes"
-            )
-    return [torch.as_tensor(shard, dtype=torch.int64) for shard in shards]
 
 
 def _cast(tensors: tuple[torch.Tensor, ...], device: torch.device, dtype: torch.dtype) -> Tensors:

@@ -6,18 +6,18 @@ are imported when a run begins, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
+
+from gossipsim.options import Options, parse_overrides, parse_processes, parse_seeds
 
 if TYPE_CHECKING:
     from gossipsim.config import Plan
@@ -39,21 +39,6 @@ class Executor(Protocol):
     """Runs entries one way or another: :class:`gossipsim.execution.Local` or `Joined`."""
 
     def execute(self, entries: list[Entry], observer: Observer) -> None: ...
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run a configuration; see `gossipsim run --help`."""
-
-    config: str | Path | Mapping[str, Any]
-    processes: int | str = "auto"
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    seeds: Sequence[int] | None = None
-    exp_id: int | None = None
-    new: bool = False
-    skip_existing: bool = True
-    jobs: int = 1
-    report: bool = True
 
 
 def run(
@@ -206,59 +191,47 @@ def _make_report(directory: Path, console: Console, *, full: bool) -> None:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
 
 
-def _dry_run(options: Options, console: Console) -> int:
-    """Prints what would run; writes nothing."""
+def _preview(options: Options, console: Console, what: str) -> int:
+    """Checks the configuration and shows the "runs" or the "cells" that would run; writes nothing."""
     plan, warnings = make_plan(options)
-    from gossipsim.display import print_warnings
+    from gossipsim.display import list_cells, list_runs, print_warnings
     from gossipsim.experiment import Experiment
 
     print_warnings(console, warnings)
     directory = Experiment.choose(plan, exp_id=options.exp_id, new=options.new)
     experiment = Experiment(plan, directory or Path(plan.workflow) / "exp_new")
-    pending = experiment.pending(skip_existing=options.skip_existing)
-    for entry in experiment.entries:
-        line = f"{'run ' if entry in pending else 'skip'}  {entry.title}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{len(pending)} of {len(experiment.entries)} runs to do; nothing was written", highlight=False)
+    show = list_cells if what == "cells" else list_runs
+    show(console, experiment, experiment.pending(skip_existing=options.skip_existing))
     return OK
 
 
-def _parse_processes(value: str) -> int | str:
-    if value in ("auto", "nodes"):
-        return value
-    if value.isdecimal() and int(value) > 0:
-        return int(value)
-    raise ValueError(f"--processes {value}: give auto, nodes or a positive number")
+def plan_command(
+    config: Annotated[Path, typer.Argument(help="An experiment file.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="As for run.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    workflow: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+) -> None:
+    """Show what would run, and write nothing: gossipsim plan configs/experiments/quickstart.json
+
+    A row per cell: how many of its runs have a result, nodes, slem of W, parameters of the model, bytes that all nodes
+    together send per round, and the memory of one copy of all rows.
+    """
+    try:
+        overrides = _overrides(set_, workflow, device=None)
+        options = Options(config, overrides=overrides, seeds=parse_seeds(seeds) if seeds is not None else None)
+    except ValueError as error:
+        raise typer.Exit(_refuse([str(error)])) from error
+    raise typer.Exit(_run(options, preview="cells"))
 
 
-def _parse_overrides(values: list[str]) -> dict[str, Any]:
-    """`a.b=v` with v in JSON; what is not JSON is a string."""
-    overrides: dict[str, Any] = {}
-    for text in values:
-        path, equals, value = text.partition("=")
-        if not equals or not path:
-            raise ValueError(f"--set {text}: write path=value, e.g. trainer.params.epochs=3")
-        try:
-            overrides[path] = json.loads(value)
-        except ValueError:
-            overrides[path] = value
+def _overrides(set_: list[str] | None, workflow: Path | None, device: str | None) -> dict[str, Any]:
+    """--set, and the options that are short for one."""
+    overrides = parse_overrides(set_ or [])
+    if workflow is not None:
+        overrides["workflow"] = str(workflow)
+    if device is not None:
+        overrides["trainer.params.device"] = device
     return overrides
-
-
-def _parse_seeds(text: str) -> list[int]:
-    """`0:5` is 0 1 2 3 4; `1,7` is 1 7; `3` is 3."""
-    from gossipsim.config.plan import MAX_RUNS
-
-    first, colon, last = text.partition(":")
-    parts = [first, last] if colon else text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise ValueError(f"--seeds {text}: write 0:5 (0 to 4), 1,7 or 3")
-    seeds = range(int(first), int(last)) if colon else [int(part) for part in parts]
-    if len(seeds) > MAX_RUNS:
-        raise ValueError(f"--seeds {text}: more than {MAX_RUNS} runs")
-    if not seeds:
-        raise ValueError(f"--seeds {text}: there is no seed in it; 0:5 is 0 to 4")
-    return list(seeds)
 
 
 def run_command(
@@ -294,16 +267,11 @@ def run_command(
             raise ValueError("give one experiment file, e.g. configs/experiments/quickstart.json")
         if exp_id is not None and new:
             raise ValueError("--exp-id reuses an experiment, --new begins one: give one of them")
-        overrides = _parse_overrides(set_ or [])
-        if workflow is not None:
-            overrides["workflow"] = str(workflow)
-        if device is not None:
-            overrides["trainer.params.device"] = device
         options = Options(
             config=config or config_option or Path(),
-            processes=_parse_processes(processes),
-            overrides=overrides,
-            seeds=_parse_seeds(seeds) if seeds is not None else None,
+            processes=parse_processes(processes),
+            overrides=_overrides(set_, workflow, device),
+            seeds=parse_seeds(seeds) if seeds is not None else None,
             exp_id=exp_id,
             new=new,
             skip_existing=not no_skip_existing,
@@ -311,7 +279,7 @@ def run_command(
         )
     except ValueError as error:
         raise typer.Exit(_refuse([str(error)])) from error
-    raise typer.Exit(_run(options, dry_run))
+    raise typer.Exit(_run(options, preview="runs" if dry_run else None))
 
 
 def _refuse(errors: list[str]) -> int:
@@ -333,16 +301,16 @@ def _speaks() -> bool:
     return not _under_torchrun() or os.environ["RANK"] == "0"
 
 
-def _run(options: Options, dry_run: bool) -> int:
-    """Runs and returns the exit code."""
+def _run(options: Options, preview: str | None = None) -> int:
+    """Runs, or only shows what would run; returns the exit code."""
     from gossipsim.config import ConfigError
 
     console = Console(quiet=not _speaks())
     if not console.is_terminal:
         console.width = WIDTH_OF_A_FILE
     try:
-        if dry_run:
-            return _dry_run(options, console)
+        if preview is not None:
+            return _preview(options, console, preview)
         results = _run_somewhere(options, console)
     except ConfigError as error:
         return _refuse(error.errors)

@@ -179,12 +179,8 @@ def traffic(config: Config, processes: Sequence[int] = (1, 2), rounds: int = 4) 
     row = trajectory(parts, 1)[-1][0].nbytes
     counts = [mix.traffic.bytes_sent for _, mix in _states(parts, rounds)]
     steady = counts[-1] - counts[-2]
-    W = parts.network.matrix(rounds - 1)
-    edges = (
-        parts.count * (parts.count - 1)
-        if parts.claims.over == "complete"
-        else int(W.nnz - np.count_nonzero(W.diagonal()))
-    )
+    complete = parts.claims.over == "complete"
+    edges = parts.count * (parts.count - 1) if complete else parts.network.messages(rounds - 1)
     expected = parts.claims.sends * edges * row
     _hold(steady == expected, f"traffic: a round sends {steady} bytes, the claim is {expected}")
     with tempfile.TemporaryDirectory(prefix="gossipsim-law-") as folder:

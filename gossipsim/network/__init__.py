@@ -1,6 +1,6 @@
 """Who exchanges with whom, with what weight, and how fast that brings the nodes to their mean."""
 
-from gossipsim.network.network import Network
+from gossipsim.network.network import Network, messages
 from gossipsim.network.spectrum import Spectrum, spectrum
 from gossipsim.network.topologies import (
     NAMES,
@@ -44,6 +44,7 @@ __all__ = [
     "hypercube",
     "karate",
     "les_miserables",
+    "messages",
     "path",
     "random_regular",
     "resolve",

@@ -100,6 +100,10 @@ class Network:
         """
         return self._cached(self._matrices, round, self._build_matrix)
 
+    def messages(self, round: int) -> int:  # noqa: A002
+        """Rows that go over directed edges in one exchange of this round."""
+        return messages(self.matrix(round))
+
     def certificate(self) -> dict[str, Any]:
         """What is known about this network, ready for JSON.
 
@@ -306,6 +310,11 @@ class Network:
                 f"in round {round}; give weight to neighbours only"
             )
         return W
+
+
+def messages(W: Matrix) -> int:
+    """Directed edges that carry a row in an exchange: entries of W off the diagonal."""
+    return int(W.nnz - np.count_nonzero(W.diagonal()))
 
 
 def _normalise(graph: Graph) -> Graph:

@@ -23,7 +23,8 @@ _README = """\
 
 - gossipsim {version}; versions and hardware are in `env.json`.
 - Experiment key `{key}`: the hash of all that decides the results.
-- The same key gives the same bits, in one process, in many, and under torchrun. Compare `params_sha256`
+- On the same kind of processor and versions, the same key gives the same bits, in one process, in many, and
+  under torchrun. Compare `params_sha256`
   in the `summary.json` of each run.
 
 ## Layout

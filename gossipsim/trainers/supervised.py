@@ -85,6 +85,7 @@ class SupervisedTrainer:
         self.epochs, self.batch_size, self.steps, self.eval_every = epochs, batch_size, steps, eval_every
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.device, self.init, self.augment, self.local_eval = device, init, augment, local_eval
+        self.requested = tuple(log or {})
         self.frequencies = _frequencies(log_every, log or {})
 
     def fit(self, parts: RunParts, transport: Transport, directory: Path, emit: Emit) -> str:

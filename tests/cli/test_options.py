@@ -156,3 +156,23 @@ def test_what_changed_between_two_experiments_of_one_process_is_seen(place: Work
         place.write(f"folder{dim}/my_task.py", textwrap.dedent(source))
         path = place.write(f"folder{dim}/c.json", config("my_task.Mine"))
         assert gossipsim.run(path, workflow=f"wf{dim}").runs[0].summary["parameters"] == dim
+
+
+def test_plan_shows_cells_and_their_cost(place: Workplace) -> None:
+    """Four nodes on a ring send 8 rows of 5 float64 per round; tracking sends two of each."""
+    place.write("c.json", config(seeds=[0, 1], network={"nodes": 4}, strategy="gossipsim.strategies.GradientTracking"))
+    before = sorted(place.folder.rglob("*"))
+    outcome = place.call("plan", "c.json")
+    assert outcome.code == 0
+    (row,) = [line for line in outcome.out.splitlines() if "SGD" in line]
+    dim = 5
+    assert [cell.strip() for cell in row.strip("│").split("│")][1:] == [
+        "0/2",
+        "4",
+        "0.3333",
+        str(dim),
+        f"{2 * 8 * dim * 8} bytes",
+        f"{4 * dim * 8} bytes",
+    ]
+    assert sorted(place.folder.rglob("*")) == before
+    assert place.call("plan", "c.json", "--seeds", "x").code == 2

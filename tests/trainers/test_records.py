@@ -249,10 +249,10 @@ class TestDivergence:
         from gossipsim.runner import Options, _run
 
         options = Options(config, processes=1, overrides={"workflow": str(tmp_path)}, report=False)
-        assert _run(options, dry_run=False) == 0
+        assert _run(options) == 0
         assert "diverged" in capsys.readouterr().out
         again = Options(config, processes=1, overrides={"workflow": str(tmp_path)}, report=False, exp_id=1)
-        assert _run(again, dry_run=False) == 0
+        assert _run(again) == 0
         assert "1/1" not in capsys.readouterr().out  # a diverged run is not run again
 
 

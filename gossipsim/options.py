@@ -1,0 +1,62 @@
+"""The options of a run, and how they are written on a command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a configuration; see `gossipsim run --help`."""
+
+    config: str | Path | Mapping[str, Any]
+    processes: int | str = "auto"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Sequence[int] | None = None
+    exp_id: int | None = None
+    new: bool = False
+    skip_existing: bool = True
+    jobs: int = 1
+    report: bool = True
+
+
+def parse_processes(value: str) -> int | str:
+    if value in ("auto", "nodes"):
+        return value
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise ValueError(f"--processes {value}: give auto, nodes or a positive number")
+
+
+def parse_overrides(values: list[str]) -> dict[str, Any]:
+    """`a.b=v` with v in JSON; what is not JSON is a string."""
+    overrides: dict[str, Any] = {}
+    for text in values:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise ValueError(f"--set {text}: write path=value, e.g. trainer.params.epochs=3")
+        try:
+            overrides[path] = json.loads(value)
+        except ValueError:
+            overrides[path] = value
+    return overrides
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0:5` is 0 1 2 3 4; `1,7` is 1 7; `3` is 3."""
+    from gossipsim.config.plan import MAX_RUNS
+
+    first, colon, last = text.partition(":")
+    parts = [first, last] if colon else text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"--seeds {text}: write 0:5 (0 to 4), 1,7 or 3")
+    seeds = range(int(first), int(last)) if colon else [int(part) for part in parts]
+    if len(seeds) > MAX_RUNS:
+        raise ValueError(f"--seeds {text}: more than {MAX_RUNS} runs")
+    if not seeds:
+        raise ValueError(f"--seeds {text}: there is no seed in it; 0:5 is 0 to 4")
+    return list(seeds)
