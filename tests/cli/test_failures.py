@@ -159,7 +159,13 @@ def test_a_report_that_cannot_be_made_does_not_spoil_the_results(
 def test_an_interrupted_run_says_so_and_leaves_nobody_behind(number: int, processes: int, place: Workplace) -> None:
     place.write("c.json", breaking("hang"))
     command = [sys.executable, "-m", "gossipsim", "run", "c.json", "--processes", str(processes)]
-    launcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background job ignores it, and so its children
+    try:
+        launcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while not list(place.folder.glob("wf/**/steps.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.2)
