@@ -161,7 +161,7 @@ class Nodes:
         return len(self._members)
 
     def rows(self, name: str) -> torch.Tensor:
-        """State of the algorithm: a named matrix (n, d) like X, zero at first; it belongs to checkpoints."""
+        """State of the algorithm: a named matrix (n, d) like X, zero at first, kept with the nodes."""
         if name not in self._state:
             self._state[name] = torch.zeros_like(self.X)
         return self._state[name]

@@ -45,7 +45,7 @@ class Strategy(Protocol):
     claims: Claims
 
     def init(self, nodes: Nodes, mix: Mix) -> None:
-        """Prepares state; keep it in `nodes.rows(name)`, where checkpoints find it."""
+        """Prepares state; keep it in `nodes.rows(name)`, a row per node like X."""
 
     def round(self, nodes: Nodes, mix: Mix) -> None:
         """One round: local steps and one exchange."""

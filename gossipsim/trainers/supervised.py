@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -145,7 +145,6 @@ class _Fit:
     evaluated_at: float = 0.0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
-    warnings: list[str] = field(default_factory=list)
 
     @classmethod
     def start(cls, trainer: SupervisedTrainer, parts: RunParts, world: World, recorder: Recorder, emit: Emit) -> _Fit:
