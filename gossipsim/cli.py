@@ -10,7 +10,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from gossipsim.runner import BAD_CONFIGURATION, plan_command, run_command
+from gossipsim.options import Options, parse_overrides, parse_processes, parse_seeds
+from gossipsim.runner import BAD_CONFIGURATION, FAILED, INTERRUPTED, plan_command, run_command, run_locally, terminal
 
 app = typer.Typer(
     add_completion=False,
@@ -39,6 +40,62 @@ def report(
 
 
 @app.command()
+def check(
+    config: Annotated[
+        Path | None, typer.Argument(help="An experiment file with `gates`; without one, ours.", show_default=False)
+    ] = None,
+    processes: Annotated[str, typer.Option(help="As for run.")] = "auto",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="As for run.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    workflow: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+) -> None:
+    """Run convergence gates anew and judge them: gossipsim check configs/experiments/lasso.json
+
+    A table of PASS and FAIL, and check.md in the experiment's directory. Exit codes: 0 all pass, 1 a gate or a run
+    failed, 2 bad usage or configuration, 130 interrupted.
+    """
+    from gossipsim.checks import SHIPPED
+    from gossipsim.config import ConfigError
+
+    try:
+        overrides = parse_overrides(set_ or []) | ({} if workflow is None else {"workflow": str(workflow)})
+        listed = parse_seeds(seeds) if seeds is not None else None
+        ranks = parse_processes(processes)
+        passed = [
+            _passes(Options(path, processes=ranks, overrides=overrides, seeds=listed, new=True))
+            for path in ([config] if config is not None else SHIPPED)
+        ]
+    except ConfigError as error:
+        _refuse("\n".join(error.errors))
+    except ValueError as error:
+        _refuse(str(error))
+    except KeyboardInterrupt as error:
+        raise typer.Exit(INTERRUPTED) from error
+    raise typer.Exit(0 if all(passed) else FAILED)
+
+
+def _passes(options: Options) -> bool:
+    """Runs one experiment, judges its gates, writes check.md beside its results and prints the table."""
+    from gossipsim.checks import judge, markdown, table
+    from gossipsim.config import plan
+    from gossipsim.results import write_text
+
+    made = plan(options.config, overrides=options.overrides, seeds=options.seeds)
+    if not made.gates:
+        raise ValueError(
+            f'{options.config}: there is nothing to check; add "gates", e.g. '
+            '[{"metric": "train_loss", "comparison": "<=", "threshold": 0.1}]'
+        )
+    console = terminal()
+    results = run_locally(options, console)
+    verdicts = judge(results, made.gates)
+    write_text(results.directory / "check.md", markdown(made.name, verdicts))
+    console.print(table(verdicts))
+    console.print(f"check: {results.directory / 'check.md'}", markup=False, highlight=False, soft_wrap=True)
+    return all(verdict.passed for verdict in verdicts) and not results.failed
+
+
+@app.command()
 def topology(
     name: Annotated[str, typer.Argument(help="ring, star, torus, karate, ... or a class path.")],
     n: Annotated[int | None, typer.Option("-n", min=1, help="Number of nodes.", show_default=False)] = None,
@@ -46,12 +103,12 @@ def topology(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Certify a graph and its mixing matrix: gossipsim topology ring -n 16"""
-    from gossipsim.spec import BuildError, LocateError
+    from gossipsim.spec import BuildError, LocateError, in_one_line
 
     try:
         certificate = _certificate(name, n, weights)
     except (BuildError, LocateError, ValueError) as error:
-        _refuse(" ".join(str(error).split()))
+        _refuse(in_one_line(error))
     if as_json:
         typer.echo(json.dumps(certificate, indent=2))
         return
@@ -80,13 +137,16 @@ def doctor() -> None:
 
 @app.command()
 def bench(
+    suites: Annotated[list[str] | None, typer.Argument(help="Some of them, by name; all without.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats; medians are shown.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure overheads on this machine against bare loops: gossipsim bench --repeats 7"""
-    from gossipsim.bench import measure, table
+    from gossipsim.bench import SUITES, measure, table
 
-    figures = measure(repeats)
+    if unknown := sorted(set(suites or ()) - set(SUITES)):
+        _refuse(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    figures = measure(repeats, suites)
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
     else:

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from gossipsim.config import ConfigError, Plan, RunSpec
 from gossipsim.parts import Parts, forget
+from gossipsim.preflight import check
 from gossipsim.results import (
     LABELS,
     Results,
@@ -55,7 +56,7 @@ def preflight(plan: Plan) -> list[str]:
     for run in plan.runs:
         parts = Parts(run)
         try:
-            parts.check(done)
+            check(parts, done)
             warnings |= dict.fromkeys(parts.warnings())
         except ConfigError as error:
             problems += [line for line in error.errors if line not in problems]

@@ -1,7 +1,7 @@
 """From the specs of a run to its parts: task, network, strategy, shards, and the recipe of a node.
 
-:meth:`Parts.check` builds everything that a run needs once, so that a configuration that cannot work is refused before
-anything is written; the run itself goes through the same code.
+:mod:`gossipsim.preflight` builds everything once, so that a configuration that cannot work is refused before anything
+is written; the run itself goes through the same code.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import nn
 from gossipsim.config import ConfigError, RunSpec
 from gossipsim.data.partition import class_histogram, total_variation
 from gossipsim.network import Network
-from gossipsim.nodes import Recipe, needs_closure
+from gossipsim.nodes import Recipe, RowLayout, trainable
 from gossipsim.protocols import check_schedule, check_shards, check_task
-from gossipsim.spec import BuildError, build, build_callable, build_optimizer
+from gossipsim.spec import BuildError, build, build_callable, build_optimizer, in_one_line, locate
 from gossipsim.strategies import Claims, claims_of
 from gossipsim.streams import generator, global_stream
-from gossipsim.tasks.task import Optimum, Task
+from gossipsim.tasks.task import Optimum, Project, Task
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
 T = TypeVar("T")
@@ -38,7 +38,10 @@ _tasks: dict[str, Task] = {}
 _networks: dict[str, Network] = {}
 """The networks in use, with the spectra that have been computed."""
 
-_KEPT_TASKS, _KEPT_NETWORKS = 2, 16
+_optima: dict[str, Optimum | None] = {}
+"""The optima that have been computed."""
+
+_KEPT_TASKS, _KEPT_NETWORKS, _KEPT_OPTIMA = 2, 16, 64
 
 
 class Parts:
@@ -55,7 +58,7 @@ class Parts:
 
     @cached_property
     def trainer(self) -> Any:
-        with self._blame("trainer"):
+        with self.blame("trainer"):
             return build(self.run.trainer)
 
     @property
@@ -76,7 +79,7 @@ class Parts:
         return _kept(_networks, _KEPT_NETWORKS, self.run.network, self._build_network)
 
     def _build_task(self) -> Task:
-        with self._blame("task"):
+        with self.blame("task"):
             task: Task = build(self.run.task, nodes=self.count)
             check_task(task)
             return task
@@ -84,21 +87,21 @@ class Parts:
     def _build_network(self) -> Network:
         spec = self.run.network
         sizes = dict.fromkeys(("n", "nodes", "num_nodes", "n_nodes"), self.count)
-        with self._blame("network.topology"):
+        with self.blame("network.topology"):
             topology = build(spec["topology"], seed=0, **sizes)
-        with self._blame("network.weights"):
+        with self.blame("network.weights"):
             weights = build_callable(spec["weights"])
-        with self._blame_network():
+        with self.blame_network():
             return Network(self.count, topology, weights, name=spec["topology"]["class"])
 
     @cached_property
     def strategy(self) -> Any:
-        with self._blame("strategy"):
+        with self.blame("strategy"):
             return build(self.run.strategy)
 
     @property
     def claims(self) -> Claims:
-        with self._blame("strategy"):
+        with self.blame("strategy"):
             return claims_of(self.strategy)
 
     @cached_property
@@ -106,9 +109,9 @@ class Parts:
         """Index tensors into the training set, one per node, none empty."""
         own = getattr(self.task, "shards", None)
         if own is not None:
-            with self._blame("task"):
+            with self.blame("task"):
                 return check_shards(own, self.count, "the task's shards")
-        with self._blame("partition"):
+        with self.blame("partition"):
             partition = build_callable(self.run.partition)
             labels = self.task.train.tensors[1]
             shards = partition(labels, self.count, generator(self.run.seed, None, "partition"))
@@ -117,7 +120,7 @@ class Parts:
     def model(self) -> nn.Module:
         """A fresh model in the trainer's dtype; draws from torch's global generator."""
         task = self.task
-        with self._blame("model"), _default_dtype(self.dtype):
+        with self.blame("model"), _default_dtype(self.dtype):
             offered = {"input_shape": task.input_shape, "num_classes": task.num_classes}
             model = build(self.run.model, **offered)
             if not isinstance(model, nn.Module):
@@ -128,12 +131,12 @@ class Parts:
 
     def optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Any]:
         """The optimizer of one node's model, and its lr_scheduler or None."""
-        with self._blame("optimizer"):
+        with self.blame("optimizer"):
             optimizer = build_optimizer(self.run.optimizer, model)
         schedule = self.run.optimizer.get("schedule")
         if schedule is None:
             return optimizer, None
-        with self._blame("optimizer.schedule"):
+        with self.blame("optimizer.schedule"):
             spec = {key: value for key, value in schedule.items() if key != "every"}
             scheduler = build(spec, optimizer=optimizer)
             check_schedule(schedule["class"], scheduler)
@@ -164,14 +167,37 @@ class Parts:
         return ready.pop("train"), ready
 
     def optimum(self) -> Optimum | None:
-        """x* and f* of the mean objective, where the task knows it for this model and these shards."""
+        """x* and f* of the mean objective over the optimizer's feasible set, where the task knows them for this run."""
         optimum = getattr(self.task, "optimum", None)
         if optimum is None:
             return None
-        with self._blame("task"), global_stream(generator(self.run.seed, 0, "init")):
-            offered = {"model": self.model().double(), "shards": self.shards}
+        run = self.run
+        subject = [run.task, self.count, run.model, run.optimizer, run.partition, run.seed]
+        return _kept(_optima, _KEPT_OPTIMA, subject, lambda: self._find_optimum(optimum))
+
+    def _find_optimum(self, optimum: Callable[..., Optimum | None]) -> Optimum | None:
+        with self.blame("task"), global_stream(generator(self.run.seed, 0, "init")):
+            model = self.model().double()
+            offered = {"model": model, "shards": self.shards, "project": self._projection(model)}
             found: Optimum | None = _call_with(optimum, offered)
             return found
+
+    def _projection(self, model: nn.Module) -> Project | None:
+        """The Euclidean projection of a row onto the product of the optimizer's sets; None where it has none."""
+        optimizer, _ = self.optimizer(model)
+        sets = {id(p): one for p, one in getattr(optimizer, "constraints", list)()}
+        if not sets:
+            return None
+        layout, parameters = RowLayout(model), trainable(model)
+
+        def project(x: torch.Tensor) -> torch.Tensor:
+            nearest = x.clone()
+            for p, view in zip(parameters, layout.views(nearest), strict=True):
+                if id(p) in sets:
+                    view.copy_(sets[id(p)].project(view))
+            return nearest
+
+        return project
 
     def warnings(self) -> list[str]:
         """What is unusual or has no effect, but is not refused."""
@@ -184,8 +210,24 @@ class Parts:
         if self.count == 1 or self.claims.over == "complete":
             return ignored
         network, needs = self.network, self.claims.needs
-        with self._blame_network():
-            return ignored + network.problems(needs)[1]
+        with self.blame_network():
+            return ignored + network.problems(needs)[1] + self._untracked()
+
+    def _untracked(self) -> list[str]:
+        """Whether local oracles are averaged where the nodes differ."""
+        optimizer = self.run.optimizer["class"]
+        if self.claims.exact_lmo is not False or not getattr(locate(optimizer), "lmo_based", False):
+            return []
+        with self.blame("partition"):
+            own = getattr(self.task, "shards", None) is not None
+            source = self.task if own else build_callable(self.run.partition)
+        if getattr(source, "homogeneous", False):
+            return []
+        return [
+            f"{self.run.origins.of('strategy')}: {self.run.strategy['class']} does not correct {optimizer} where nodes "
+            "differ: steps of local linear minimisation oracles average to a wrong point, also on the complete graph; "
+            "gossipsim.strategies.GradientTracking reaches the right one (DeFW, DeMuon)"
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What a run's summary.json says about its parts: split, shards, network, warnings."""
@@ -222,101 +264,22 @@ class Parts:
         sent = self.claims.sends * edges * row
         return {"parameters": parameters, "bytes_per_round": sent, "row_bytes": self.count * row, "slem": slem}
 
-    def check(self, done: set[str]) -> None:
-        """Builds everything once and sees whether it fits together.
-
-        Args:
-            done: checks that earlier runs of the experiment have passed; extended.
-
-        Raises:
-            ConfigError: with all that is wrong.
-        """
-        run, problems = self.run, []
-        checks: list[tuple[Callable[[], object], tuple[Any, ...]]] = [
-            (lambda: self.trainer, (run.trainer,)),
-            (self._check_network, (run.network, run.strategy)),
-            (lambda: self.shards, (run.task, run.partition, self.count, run.seed)),
-            (self._check_model, (run.task, run.model, run.trainer, self.count)),
-            (self._check_optimizer, (run.task, run.model, run.optimizer, run.strategy, run.trainer)),
-        ]
-        for check, subject in checks:
-            key = f"{check.__qualname__}{json.dumps(subject, sort_keys=True, default=str)}"
-            if key in done:
-                continue
-            done.add(key)
-            try:
-                check()
-            except ConfigError as error:
-                problems += [line for line in error.errors if line not in problems]
-        if problems:
-            raise ConfigError(problems)
-
-    def _check_network(self) -> None:
-        network, claims = self.network, self.claims
-        if self.count > 1 and claims.over == "graph":
-            with self._blame_network():
-                errors, _ = network.problems(claims.needs)
-            if errors:
-                raise ConfigError([self._of_network(error) for error in errors])
-
     @contextmanager
-    def _blame_network(self) -> Iterator[None]:
-        """Network's own errors begin with the part at fault."""
-        with self._blame("network.topology"):
+    def blame_network(self) -> Iterator[None]:
+        """As :meth:`blame`; the network's own errors begin with the part at fault."""
+        with self.blame("network.topology"):
             try:
                 yield
             except ValueError as error:
-                raise ConfigError([self._of_network(_line(error))]) from error
+                raise ConfigError([self.of_network(in_one_line(error))]) from error
 
-    def _of_network(self, message: str) -> str:
+    def of_network(self, message: str) -> str:
+        """An error of the network with the file and line of the part at fault."""
         part = next((p for p in ("network.weights", "network.nodes") if message.startswith(p)), "network.topology")
         return f"{self.run.origins.of(part)}: {message.removeprefix(f'{part}: ')}"
 
-    def _check_model(self) -> None:
-        """A model and its loss on two samples; no backward pass, so that this process can still fork."""
-        origin = self.run.origins.of("model")
-        (inputs, targets), _ = self.tensors(torch.device("cpu"), self.dtype)
-        with global_stream(generator(self.run.seed, 0, "init")):
-            model = self.model()
-            try:
-                with torch.no_grad():
-                    self.task.loss_fn(model(inputs[:2]), targets[:2])
-            except Exception as error:
-                raise ConfigError(
-                    [
-                        f"{origin}: {self.run.model['class']} does not fit {self.run.task['class']} with inputs "
-                        f"{tuple(inputs[:2].shape)}: {type(error).__name__}: {_line(error)}"
-                    ]
-                ) from error
-        self._check_size(model)
-
-    def _check_size(self, model: nn.Module) -> None:
-        """A task whose optimum does not depend on the model is about models of that many parameters."""
-        optimum = getattr(self.task, "optimum", None)
-        found = self.optimum() if optimum and "model" not in inspect.signature(optimum).parameters else None
-        size = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        if found is not None and size != found.x.numel():
-            raise ConfigError(
-                [
-                    f"{self.run.origins.of('model')}: {self.run.model['class']} has {size} parameters, but the "
-                    f"optimum of {self.run.task['class']} has {found.x.numel()}; use gossipsim.models.Vector"
-                ]
-            )
-
-    def _check_optimizer(self) -> None:
-        with global_stream(generator(self.run.seed, 0, "init")):
-            optimizer, _ = self.optimizer(self.model())
-        if needs_closure(optimizer) and not self.claims.closure:
-            raise ConfigError(
-                [
-                    f"{self.run.origins.of('optimizer')}: {self.run.optimizer['class']} needs a closure that "
-                    f"evaluates the gradient again, but {self.run.strategy['class']} hands over a corrected direction; "
-                    "use LocalThenGossip or GossipThenLocal, or an optimizer without a closure"
-                ]
-            )
-
     @contextmanager
-    def _blame(self, path: str) -> Iterator[None]:
+    def blame(self, path: str) -> Iterator[None]:
         """Turns what goes wrong in building the spec at `path` into an error with file and line."""
         try:
             yield
@@ -327,13 +290,14 @@ class Parts:
             raise ConfigError([f"{where}: {error.message}"]) from error
         except Exception as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            raise ConfigError([f"{self.run.origins.of(path)}: {kind}{_line(error)}"]) from error
+            raise ConfigError([f"{self.run.origins.of(path)}: {kind}{in_one_line(error)}"]) from error
 
 
 def forget() -> None:
     """Empties the caches: files and the user's modules may have changed since the last experiment of this process."""
     _tasks.clear()
     _networks.clear()
+    _optima.clear()
 
 
 def _kept(cache: dict[str, T], size: int, spec: Any, make: Callable[[], T]) -> T:
@@ -370,7 +334,3 @@ def _call_with(function: Callable[..., Any], offered: Mapping[str, Any]) -> Any:
 
 def _as_lists(values: Any) -> Any:
     return values.tolist() if hasattr(values, "tolist") else values
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -67,7 +67,7 @@ def run(
     """
     changes = dict(overrides or {}) | ({"workflow": str(workflow)} if workflow is not None else {})
     options = Options(config, processes, changes, report=report)
-    return _run_local(options, Console(quiet=True))
+    return run_locally(options, Console(quiet=True))
 
 
 def make_plan(options: Options) -> tuple[Plan, list[str]]:
@@ -105,7 +105,7 @@ def _process_problems(plan: Plan, options: Options) -> list[str]:
     return Local(options.processes, options.jobs).device_problems(plan.runs)
 
 
-def _run_local(options: Options, console: Console) -> Results:
+def run_locally(options: Options, console: Console) -> Results:
     """All runs on this machine, on processes started from this one."""
     plan, warnings = make_plan(options)
     import torch._dynamo  # noqa: F401  the first optimizer imports it: once here, not in every forked rank
@@ -301,13 +301,19 @@ def _speaks() -> bool:
     return not _under_torchrun() or os.environ["RANK"] == "0"
 
 
+def terminal(*, quiet: bool = False) -> Console:
+    """A console as wide as the terminal, or as a file is when its tables are read there."""
+    console = Console(quiet=quiet)
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_FILE
+    return console
+
+
 def _run(options: Options, preview: str | None = None) -> int:
     """Runs, or only shows what would run; returns the exit code."""
     from gossipsim.config import ConfigError
 
-    console = Console(quiet=not _speaks())
-    if not console.is_terminal:
-        console.width = WIDTH_OF_A_FILE
+    console = terminal(quiet=not _speaks())
     try:
         if preview is not None:
             return _preview(options, console, preview)
@@ -328,7 +334,7 @@ def _run(options: Options, preview: str | None = None) -> int:
 def _run_somewhere(options: Options, console: Console) -> Results | None:
     if not _under_torchrun():
         with _terminable():
-            return _run_local(options, console)
+            return run_locally(options, console)
     from gossipsim.config import ConfigError
     from gossipsim.world import joined_by_torchrun
 

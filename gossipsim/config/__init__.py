@@ -5,8 +5,9 @@
  "grid": {"network.nodes": [4, 8]}, "seeds": [0, 1, 2]}
 """
 
+from gossipsim.config.models import Gate
 from gossipsim.config.origins import ConfigError, Origins
 from gossipsim.config.plan import experiment_schema, plan
 from gossipsim.config.runs import Plan, RunSpec
 
-__all__ = ["ConfigError", "Origins", "Plan", "RunSpec", "experiment_schema", "plan"]
+__all__ = ["ConfigError", "Gate", "Origins", "Plan", "RunSpec", "experiment_schema", "plan"]

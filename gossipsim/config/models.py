@@ -88,6 +88,34 @@ class InlineTask(Strict):
     optimizers: list[OptimizerSpec] = Field(min_length=1)
 
 
+class Gate(Strict):
+    """What the runs of an experiment must reach; `gossipsim check` judges it.
+
+    `threshold` is one number, or two for "between".
+    """
+
+    name: str | None = Field(None, min_length=1, max_length=100, description="Display name.")
+    metric: str = Field(description="A field of history.jsonl.")
+    comparison: Literal["<", "<=", ">", ">=", "between"] = "<="
+    threshold: float | list[float]
+    value: Literal["last", "best"] = Field("last", description="Which value of a run: at its end, or its best.")
+    aggregate: Literal["every", "mean", "median"] = Field(
+        "every", description="Over the selected runs: each of them, or their mean or median."
+    )
+    where: dict[str, str | int | float] = Field(
+        default_factory=dict, description='Selects runs, e.g. {"strategy": "GradientTracking", "network.nodes": 8}.'
+    )
+
+    @model_validator(mode="after")
+    def _threshold_fits(self) -> Gate:
+        numbers = len(self.threshold) if isinstance(self.threshold, list) else 1
+        wanted = 2 if self.comparison == "between" else 1
+        if numbers != wanted or isinstance(self.threshold, list) != (wanted == 2):
+            context = {"op": self.comparison, "wanted": "two numbers" if wanted == 2 else "one number"}
+            raise PydanticCustomError("gate", "'{op}' takes {wanted} as threshold", context)
+        return self
+
+
 Seed = Annotated[int, Field(ge=0)]
 Values = Annotated[list[Any], Field(min_length=1)]
 
@@ -112,6 +140,7 @@ class Experiment(Sections):
         default_factory=list, description="Folders with task.json, models.json, optimizers.json."
     )
     tasks: list[InlineTask] = Field(default_factory=list, description="Tasks written in place.")
+    gates: list[Gate] = Field(default_factory=list, description="What `gossipsim check` judges.")
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0], description="One run per cell and seed.")
     grid: dict[str, Values] = Field(default_factory=dict, description="Dotted path -> values; cross product.")
     zip: dict[str, Values] = Field(default_factory=dict, description="Dotted path -> values; paired lists.")
@@ -195,7 +224,7 @@ def _in_our_words(adapter: TypeAdapter[Any], path: Path, details: Any) -> tuple[
         return path, f"expected 1 to 100 characters, got {show(value)}"
     if kind == "literal_error":
         return path, f"expected {context['expected']}, got {show(value)}"
-    shown = "" if kind in ("zip", "seeds") else f", got {show(value)}"
+    shown = "" if kind in ("zip", "seeds", "gate") else f", got {show(value)}"
     return path, f"{details['msg']}{shown}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from gossipsim.config.checks import is_checkable, spec_problems
 from gossipsim.config.documents import Crossed, Document, load, task_directories
 from gossipsim.config.json_source import Source, plain
-from gossipsim.config.models import EXPERIMENT, SECTIONS, Experiment, shape_errors
+from gossipsim.config.models import EXPERIMENT, SECTIONS, Experiment, Gate, shape_errors
 from gossipsim.config.names import cell_label, display, distinct, short_paths
 from gossipsim.config.origins import Anchor, Errors, Origins
 from gossipsim.config.runs import Plan, RunSpec, canonical, final_spec, without_names
@@ -87,6 +87,7 @@ class _Planner:
             overrides=given,
             swept=swept,
             runs=runs,
+            gates=[Gate.model_validate(gate) for gate in document.value.get("gates", ())],
             search_paths=[FilePath(folder) for folder in dict.fromkeys(folders)],
         )
 

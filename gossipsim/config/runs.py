@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
+from gossipsim.config.models import Gate
 from gossipsim.config.origins import Origins
 from gossipsim.spec import is_spec, normalise
 
@@ -64,6 +65,7 @@ class Plan:
     overrides: dict[str, Any]  # dotted path -> value, the seeds of the command line included
     swept: list[str]
     runs: list[RunSpec]
+    gates: list[Gate]
     search_paths: list[FilePath]  # for gossipsim.spec.use_import_path
 
 

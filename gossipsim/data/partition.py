@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +24,10 @@ Ints = NDArray[np.int64]
 
 
 class Partition(Protocol):
-    """The protocol of a partition; a user's own needs no subclass."""
+    """The protocol of a partition; a user's own needs no subclass.
+
+    An attribute ``homogeneous = True`` says that all nodes draw from one distribution; without it they may differ.
+    """
 
     def __call__(self, labels: Tensor, nodes: int, generator: torch.Generator) -> list[Tensor]:
         """One index tensor per node into `labels` (samples,), none of them empty."""
@@ -46,6 +49,8 @@ class IID:
     >>> [len(shard) for shard in IID()(torch.zeros(10), 3, torch.Generator())]
     [4, 3, 3]
     """
+
+    homogeneous: ClassVar[bool] = True
 
     def __call__(self, labels: Tensor, nodes: int, generator: torch.Generator) -> list[Tensor]:
         shards = np.array_split(numpy_generator(generator).permutation(len(labels)), nodes)

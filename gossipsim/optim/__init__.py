@@ -1,12 +1,29 @@
 """Optimizers: one node's update rule, any ``torch.optim.Optimizer``; feasible sets and step sizes.
 
-An optimizer may offer ``for_model(model, **params)``, called instead of its constructor where it needs to
-know the modules; ``constraints()``, the list of (parameter, feasible set); and ``lmo_calls``, the number of
-oracle calls so far.
+An optimizer may offer ``for_model(model, **params)``, called instead of its constructor where it needs to know the
+modules; ``constraints()``, the list of (parameter, feasible set); ``lmo_calls``, the number of oracle calls so far; and
+``lmo_based = True`` where the direction goes through a linear minimisation oracle.
 """
 
-from gossipsim.optim import constraints
-from gossipsim.optim.frank_wolfe import ConstrainedOptimizer, FrankWolfe, StochasticFrankWolfe
-from gossipsim.optim.step_sizes import step_size
+from torch.optim import Adam
 
-__all__ = ["ConstrainedOptimizer", "FrankWolfe", "StochasticFrankWolfe", "constraints", "step_size"]
+from gossipsim.optim import constraints
+from gossipsim.optim.adagrad_frank_wolfe import AdaGradSFW
+from gossipsim.optim.constrained import ConstrainedOptimizer
+from gossipsim.optim.frank_wolfe import FrankWolfe
+from gossipsim.optim.muon import Muon
+from gossipsim.optim.projected_sgd import ProjectedSGD
+from gossipsim.optim.step_sizes import step_size
+from gossipsim.optim.stochastic_frank_wolfe import StochasticFrankWolfe
+
+__all__ = [
+    "AdaGradSFW",
+    "Adam",
+    "ConstrainedOptimizer",
+    "FrankWolfe",
+    "Muon",
+    "ProjectedSGD",
+    "StochasticFrankWolfe",
+    "constraints",
+    "step_size",
+]

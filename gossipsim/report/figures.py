@@ -1,7 +1,7 @@
 """The plots of an experiment: a figure per metric, in it a curve per cell (mean, band of one std over seeds).
 
 Figures are a column wide and come as PNG and PDF under ``plots/<task>/<model>/``. Drawing is most of what a
-report costs: a figure and its legend are made once per task and model and the curves in it replaced.
+report costs: a figure and its legend are made once per set of cells and the curves in it replaced.
 """
 
 from __future__ import annotations
@@ -114,12 +114,19 @@ def _best_cells(members: Sequence[Cell]) -> tuple[set[str], str]:
 
 def _draw_group(group: _Group, styles: Styles, provenance: Provenance) -> Iterator[Plot]:
     labels = group.labels
-    shown = frame(group.cells, styles, f"{labels['task']} · {labels['model']}", group.notes)
-    FigureCanvasAgg(shown.figure)
+    frames: dict[tuple[int, ...], Frame] = {}  # by the cells in them: not every cell has every metric
     for section, metric, x, records in _wanted(group.cells):
-        found = [line for cell in group.cells if (line := curve(cell, x, metric, records=records)) and line.advances]
+        lines = [(cell, curve(cell, x, metric, records=records)) for cell in group.cells]
+        drawn = [(cell, line) for cell, line in lines if line is not None and line.advances]
+        found = [line for _, line in drawn]
         if not found or (names.never_negative(metric) and not any((line.mean > 0).any() for line in found)):
             continue
+        present = tuple(id(cell) for cell, _ in drawn)
+        if present not in frames:
+            title = f"{labels['task']} · {labels['model']}"
+            frames[present] = frame([cell for cell, _ in drawn], styles, title, group.notes)
+            FigureCanvasAgg(frames[present].figure)
+        shown = frames[present]
         _draw_curves(shown, found, styles, metric, x)
         suffix = "" if x in {"epoch", "step"} else f"_vs_{x}"
         folder = group.directory / "steps" if section == "steps" else group.directory

@@ -8,7 +8,7 @@ trusted like code. A spec is checked against the signature of what it names befo
 from gossipsim.spec.build import BuildError, build, build_callable, build_optimizer, is_spec, normalise
 from gossipsim.spec.locate import LocateError, locate, use_import_path
 from gossipsim.spec.signature import signature_problems
-from gossipsim.spec.text import Path, did_you_mean, dotted, show
+from gossipsim.spec.text import Path, did_you_mean, dotted, in_one_line, show
 
 __all__ = [
     "BuildError",
@@ -19,6 +19,7 @@ __all__ = [
     "build_optimizer",
     "did_you_mean",
     "dotted",
+    "in_one_line",
     "is_spec",
     "locate",
     "normalise",

@@ -10,7 +10,7 @@ from typing import Any
 
 from gossipsim.spec.locate import LocateError, locate
 from gossipsim.spec.signature import shape_problems
-from gossipsim.spec.text import Path, dotted, show
+from gossipsim.spec.text import Path, dotted, in_one_line, show
 
 Spec = dict[str, Any]
 
@@ -153,7 +153,7 @@ def _call(spec: Spec, path: Path, target: Any, positional: tuple[Any, ...], para
     try:
         return target(*positional, **params)
     except Exception as error:  # the target is anybody's code
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         kind = "" if isinstance(error, ValueError) and reason else f"{type(error).__name__}: "
         about = _param_named(reason, spec) if not kind else ()
         raise BuildError(dotted((*path, *about)), f"{spec['class']}: {kind}{reason}") from error

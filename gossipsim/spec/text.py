@@ -32,6 +32,11 @@ def dotted(path: Path) -> str:
     return text
 
 
+def in_one_line(error: Exception) -> str:
+    """The message of an error, without line breaks."""
+    return " ".join(str(error).split())
+
+
 def show(value: Any) -> str:
     """A value as JSON with its kind, shortened.
 

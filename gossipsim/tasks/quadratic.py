@@ -1,29 +1,24 @@
-r"""Least squares whose optimum is known: f_i(x) = 1/2 ||A_i x - b_i||^2, f = mean over nodes of f_i.
-
-f_i is a *sum* over its m rows, not a mean, so that its Hessian is A_i^T A_i; a batch B of the m rows stands
-for all of them: gradient (m/|B|) A_B^T (A_B x - b_B). As a supervised task the rows of A are the inputs, b
-the targets, and :class:`gossipsim.models.Vector` the model; node i owns rows i m ... (i+1) m - 1, so there is
-nothing to partition. One node: least squares.
-"""
+"""Quadratics whose optimum is known: generated, given by their minimisers, or read from a file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gossipsim.streams import generator
-from gossipsim.tasks.task import InMemory, Optimum
+from gossipsim.tasks.least_squares import LeastSquares
 
 _DIM, _CONDITION, _HETEROGENEITY = 10, 10.0, 1.0
 
 
-class QuadraticTask(InMemory):
-    """One quadratic per node, generated from a seed or read from a file; stored in float64.
+class QuadraticTask(LeastSquares):
+    """f_i(x) = 1/2 ||A_i x - b_i||^2, generated from a seed, given by its minimisers, or read from a file.
 
     Generated: m = dim; the eigenvalues of A_i^T A_i are spaced evenly in the logarithm from 1/condition to 1,
     its eigenvectors are random; the minimiser of f_i is c + heterogeneity z_i with standard normal c and z_i.
@@ -35,12 +30,10 @@ class QuadraticTask(InMemory):
         heterogeneity: how far the local minimisers lie apart; 0: all nodes agree.
         noise: each gradient gets independent N(0, noise^2) noise in every coordinate.
         path: an .npz file with `A` (nodes, m, dim) and `b` (nodes, m) instead of the above.
-        nodes: number of nodes; None is as many as `path` holds, or 1.
+        centers: c_i for every node instead of the above: f_i(x) = 1/2 ||x - c_i||^2. Numbers, lists, or nested lists
+            (a matrix, for :class:`gossipsim.models.Matrix`).
+        nodes: number of nodes; None is as many as `path` or `centers` hold, or 1.
         seed: of the generated functions; the seeds of a run do not change the problem.
-
-    Attributes:
-        A, b: (nodes, m, dim) and (nodes, m), float64.
-        shards: the m row indices of each node.
 
     Raises:
         ValueError: for a value out of range, for a file with other contents, and when the file does not hold
@@ -58,43 +51,24 @@ class QuadraticTask(InMemory):
         heterogeneity: float = _HETEROGENEITY,
         noise: float = 0.0,
         path: str | None = None,
+        centers: Sequence[Any] | None = None,
         *,
         nodes: int | None = None,
         seed: int = 0,
     ) -> None:
-        if not 0 <= noise < math.inf:
-            raise ValueError(f"noise must be a standard deviation >= 0, got {noise}")
-        if path is None:
-            self.A, self.b = _generate(1 if nodes is None else nodes, dim, condition, heterogeneity, seed)
+        if path is None and centers is None:
+            A, b = _generate(1 if nodes is None else nodes, dim, condition, heterogeneity, seed)
+        elif (dim, condition, heterogeneity, seed) != (_DIM, _CONDITION, _HETEROGENEITY, 0):
+            given = "path" if centers is None else "centers"
+            raise ValueError(f"{given} brings its own functions: leave out dim, condition, heterogeneity and seed")
+        elif centers is None:
+            assert path is not None
+            A, b = _read(path, nodes)
+        elif path is not None:
+            raise ValueError("centers and path both say what the functions are: give one of them")
         else:
-            if (dim, condition, heterogeneity, seed) != (_DIM, _CONDITION, _HETEROGENEITY, 0):
-                raise ValueError("path brings its own A and b: leave out dim, condition, heterogeneity and seed")
-            self.A, self.b = _read(path, nodes)
-        count, self.rows, columns = self.A.shape
-        super().__init__((self.A.reshape(-1, columns), self.b.reshape(-1)), None, None, num_classes=1)
-        self.shards = list(torch.arange(count * self.rows).view(count, self.rows).unbind())
-        self.noise = noise
-        self.gradient_noise: Callable[[torch.Generator, Tensor], Tensor] | None = self._gaussian if noise > 0 else None
-
-    def loss_fn(self, output: Tensor, target: Tensor) -> Tensor:
-        """m/(2B) sum (output - target)^2 over a batch of B rows (B,): f_i on a full shard."""
-        error = output.reshape(target.shape) - target
-        return self.rows / 2 * error.square().mean()
-
-    def metrics_fn(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        """None: the loss is all there is to know."""
-        return {}
-
-    def optimum(self) -> Optimum:
-        """The minimiser of f (of least norm where there are several) and its value, by least squares."""
-        A, b = self.A.reshape(-1, self.A.shape[2]), self.b.reshape(-1, 1)
-        x = torch.linalg.lstsq(A, b, driver="gelsd").solution
-        value = 0.5 * float((A @ x - b).square().sum()) / len(self.A)
-        return Optimum(x.reshape(-1), value)
-
-    def _gaussian(self, generator: torch.Generator, like: Tensor) -> Tensor:
-        draw = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
-        return (self.noise * draw).to(like.device)
+            A, b = _around(centers, nodes)
+        super().__init__(A, b, noise)
 
 
 def _generate(nodes: int, dim: int, condition: float, heterogeneity: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -115,6 +89,21 @@ def _generate(nodes: int, dim: int, condition: float, heterogeneity: float, seed
         A[i] = (left * singular) @ right.T
         b[i] = A[i] @ (center + heterogeneity * torch.randn(dim, dtype=double, generator=stream))
     return A, b
+
+
+def _around(centers: Sequence[Any], nodes: int | None) -> tuple[Tensor, Tensor]:
+    try:
+        b = np.asarray(centers, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"centers must be one number or one list of numbers per node, all of a size: {error}"
+        ) from error
+    if b.ndim == 0 or b.size == 0 or not np.isfinite(b).all():
+        raise ValueError(f"centers must be one number or one list of finite numbers per node, got {centers!r}")
+    if nodes is not None and nodes != len(b):
+        raise ValueError(f"centers has {len(b)} entries, there are {nodes} nodes: give one center per node")
+    flat = torch.from_numpy(b.reshape(len(b), -1))
+    return torch.eye(flat.shape[1], dtype=torch.float64).expand(len(b), -1, -1).contiguous(), flat
 
 
 def _read(path: str, nodes: int | None) -> tuple[Tensor, Tensor]:

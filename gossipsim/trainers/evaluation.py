@@ -93,13 +93,16 @@ class Evaluator:
 
     def everything(self, mean: torch.Tensor) -> dict[str, float]:
         """All metrics of a history record, in its order."""
-        loss, gradient = self.train_loss(mean, gradient=bool(self._constraints))
+        objective = self.objective(mean)
+        loss = objective.pop("train_loss")
         metrics = {"train_loss": loss} | self.held_out_metrics(mean) | self.local_metrics()
         metrics["consensus"] = self.consensus(mean)
-        metrics |= self.theory(mean, loss)
-        if gradient is not None:
-            metrics |= self._constrained(mean, gradient)
-        return metrics
+        return metrics | self.theory(mean, loss) | objective
+
+    def objective(self, row: torch.Tensor) -> dict[str, float]:
+        """`train_loss` at a row (d,) and, for constrained optimizers, `fw_gap` and `feasibility`."""
+        loss, gradient = self.train_loss(row, gradient=bool(self._constraints))
+        return {"train_loss": loss} | ({} if gradient is None else self._constrained(row, gradient))
 
     def train_loss(self, row: torch.Tensor, *, gradient: bool = False) -> tuple[float, torch.Tensor | None]:
         """f(row) = mean over nodes of f_i(row), and on request its gradient (d,)."""

@@ -16,6 +16,7 @@ import torch
 from gossipsim.mixing import Mix
 from gossipsim.network import Network
 from gossipsim.nodes import Nodes, OutOfSteps, Recipe
+from gossipsim.optimizer_state import mix_state
 from gossipsim.record import Recorder
 from gossipsim.results import write_json
 from gossipsim.strategies import Strategy
@@ -27,6 +28,7 @@ from gossipsim.world.launcher import Emit
 Dtype = Literal["float32", "float64"]
 Init = Literal["same", "independent"]
 Engine = Literal["auto", "loop"]
+OptimizerState = Literal["local", "mixed"]
 
 STEP_FIELDS = ("batch_loss", "consensus", "suboptimality", "distance")
 """Fields of steps.jsonl that are written every `log_every` steps."""
@@ -34,7 +36,16 @@ STEP_FIELDS = ("batch_loss", "consensus", "suboptimality", "distance")
 MAX_IDLE_ROUNDS = 1000
 """Rounds in a row without a local step after which a run fails: it would never end."""
 
-EXTRA_STEP_FIELDS = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy", "learning_rate")
+EXTRA_STEP_FIELDS = (
+    "train_loss",
+    "val_loss",
+    "val_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "learning_rate",
+    "fw_gap",
+    "feasibility",
+)
 """Further fields that `log` can ask for."""
 
 
@@ -54,6 +65,8 @@ class SupervisedTrainer:
         engine: "loop" (gradients node by node); "auto" picks it.
         augment: (batch, generator) -> batch, drawn from each node's own stream.
         local_eval: evaluate the nodes' own models: true (at most 32, evenly spaced), false, or how many.
+        optimizer_state: "local": momentum and the like stay with their node; "mixed": they are averaged with the
+            neighbours' whenever the rows are, and count as bytes sent.
     """
 
     def __init__(
@@ -70,6 +83,7 @@ class SupervisedTrainer:
         engine: Engine = "auto",
         augment: Any = None,
         local_eval: bool | int = True,
+        optimizer_state: OptimizerState = "local",
     ) -> None:
         counts = {"epochs": epochs, "batch_size": batch_size, "steps": steps, "eval_every": eval_every}
         for name, value in (counts | {"log_every": log_every}).items():
@@ -78,6 +92,7 @@ class SupervisedTrainer:
         _one_of("dtype", dtype, get_args(Dtype))
         _one_of("init", init, get_args(Init))
         _one_of("engine", engine, get_args(Engine))
+        _one_of("optimizer_state", optimizer_state, get_args(OptimizerState))
         if not (device == "cpu" or device.startswith("cuda")):
             raise ValueError(f'device must be "cpu" or "cuda", got {device!r}')
         if not isinstance(local_eval, bool) and local_eval < 1:
@@ -85,6 +100,7 @@ class SupervisedTrainer:
         self.epochs, self.batch_size, self.steps, self.eval_every = epochs, batch_size, steps, eval_every
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.device, self.init, self.augment, self.local_eval = device, init, augment, local_eval
+        self.mixes_state = optimizer_state == "mixed"
         self.requested = tuple(log or {})
         self.frequencies = _frequencies(log_every, log or {})
 
@@ -172,11 +188,13 @@ class _Fit:
     def _train(self) -> None:
         idle = 0
         while self.nodes.step < self.total:
-            before = self.nodes.step
+            before, exchanges = self.nodes.step, self.mix.exchanges
             try:
                 self.parts.strategy.round(self.nodes, self.mix)
             except OutOfSteps:
                 break
+            if self.trainer.mixes_state and self.mix.exchanges > exchanges:
+                mix_state(self.nodes, self.mix)
             self.mix.round += 1
             idle = idle + 1 if self.nodes.step == before else 0
             if idle == MAX_IDLE_ROUNDS:
@@ -229,8 +247,8 @@ class _Fit:
 
     def _extra_fields(self, names: list[str], mean: torch.Tensor) -> dict[str, float]:
         values: dict[str, float] = {}
-        if "train_loss" in names:
-            values["train_loss"] = self.evaluator.train_loss(mean)[0]
+        if {"train_loss", "fw_gap", "feasibility"} & set(names):
+            values |= self.evaluator.objective(mean)
         if any(name.startswith(("val_", "test_")) for name in names):
             values |= self.evaluator.held_out_metrics(mean)
         rates = [node.optimizer.param_groups[0].get("lr") for node in self.nodes]

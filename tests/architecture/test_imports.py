@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gossipsim"
 
 TOP_DOWN = (
-    ("cli", "__main__", "doctor", "bench", "legacy_runner"),
+    ("cli", "__main__", "doctor", "bench", "checks", "legacy_runner"),
     ("testing",),
     ("report",),
     ("runner",),
@@ -22,11 +22,13 @@ TOP_DOWN = (
     ("display",),
     ("execution",),
     ("experiment",),
+    ("preflight",),
     ("parts",),
     ("protocols",),
     ("trainers",),
     ("strategies",),
     ("record",),
+    ("optimizer_state",),
     ("nodes",),
     ("mixing",),
     ("world",),

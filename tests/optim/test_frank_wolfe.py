@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from gossipsim.models import MLP, Vector
-from gossipsim.optim import FrankWolfe, StochasticFrankWolfe, step_size
+from gossipsim.optim import FrankWolfe, StochasticFrankWolfe
 from gossipsim.optim.constraints import L1, L2, Linf
+from gossipsim.optim.constraints.boxes import Unconstrained
+from gossipsim.optim.constraints.simplices import ProbabilitySimplex
+from gossipsim.optim.step_sizes import Backtracking, LineSearch, ShortStep
 
 
 def minimise(optimizer, x, b, steps):
@@ -66,71 +69,135 @@ def test_harmonic_step_averages_the_vertices():
     assert x.item() == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize(
-    ("rule", "values"),
-    [
-        ("2/(t+2)", [1, 2 / 3, 1 / 2]),
-        ("agnostic", [1, 2 / 3, 1 / 2]),
-        ("1/(t+1)", [1, 1 / 2, 1 / 3]),
-        ("harmonic", [1, 1 / 2, 1 / 3]),
-        ("1/sqrt(t+1)", [1, 1 / math.sqrt(2), 1 / math.sqrt(3)]),
-        (0.25, [0.25] * 3),
-        (1, [1.0] * 3),
-        (lambda t: 1 / (t + 3), [1 / 3, 1 / 4, 1 / 5]),
-    ],
-)
-def test_step_sizes(rule, values):
-    assert [step_size(rule)(t) for t in range(3)] == pytest.approx(values)
+@pytest.mark.parametrize("n", [100, 10])
+def test_simplex_with_the_agnostic_step(n):
+    """min ||x||^2 from a vertex: f(x_T) = 2(2T+1)/(3T(T+1)), as long as a new vertex is found in every step."""
+    x = nn.Parameter(torch.eye(n, dtype=torch.float64)[0].clone())
+    optimizer = FrankWolfe([x], ProbabilitySimplex(), "2/(t+2)")
+    for steps in range(1, n + 1):
+        x.grad = 2 * x.detach()
+        optimizer.step()
+        assert x.square().sum().item() == pytest.approx(2 * (2 * steps + 1) / (3 * steps * (steps + 1)), rel=1e-12)
 
 
-@pytest.mark.parametrize("rule", ["2/t", 0, 1.5, True, float("nan")])
-def test_step_sizes_that_are_none(rule):
-    with pytest.raises(ValueError, match=r"^step_size must"):
-        FrankWolfe([vector(0.0)], L2(1.0), step_size=rule)
+@pytest.mark.parametrize("rule", ["1/(t+2)", ShortStep(L=2.0), LineSearch()], ids=repr)
+def test_simplex_with_the_best_step(rule):
+    """min ||x||^2 from a vertex: f(x_t) = 1/(t+1)."""
+    n = 60
+    x = nn.Parameter(torch.eye(n, dtype=torch.float64)[0].clone())
+    optimizer = FrankWolfe([x], ProbabilitySimplex(), rule)
+
+    def closure():
+        x.grad = 2 * x.detach()
+        return x.detach().square().sum().item()
+
+    for t in range(1, n):
+        optimizer.step(closure)
+        assert x.square().sum().item() == pytest.approx(1 / (t + 1), rel=1e-12)
 
 
-def reference_sfw(x, b, ball, steps, lr, momentum, rescale):
-    """Pokutta et al. 2020, in the form of the authors' code."""
-    m = None
-    for _ in range(steps):
-        g = x - b
-        m = g if m is None else momentum * m + (1 - momentum) * g
-        v = ball.lmo(m)
-        factor = {"diameter": 1 / ball.diameter(x.shape), "gradient": m.norm() / (x - v).norm(), None: 1.0}[rescale]
-        gamma = min(1.0, float(factor * lr))
-        x = (1 - gamma) * x + gamma * v
-    return x
+@pytest.mark.parametrize("rule", [ShortStep(L=1.0), LineSearch(), Backtracking()], ids=repr)
+def test_l2_ball_with_closed_loop_steps(rule):
+    x, b = vector(0.3, 0.0, 0.0), torch.tensor([2.0, -3.0, 6.0], dtype=torch.float64)
+    optimizer = FrankWolfe([x], L2(2.0), rule)
+
+    def closure():
+        x.grad = (x - b).detach()
+        return 0.5 * (x - b).detach().square().sum().item()
+
+    for _ in range(60):
+        optimizer.step(closure)
+    assert (x - 2 * b / b.norm()).norm() < 1e-7
+    assert optimizer.fw_gap < 1e-7
 
 
-@pytest.mark.parametrize("rescale", ["diameter", "gradient", None])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("ball", [L1(1.0), L2(1.0), Linf(1.0)], ids=repr)
-def test_stochastic_frank_wolfe_against_a_reference(rescale, momentum, ball):
-    torch.manual_seed(0)
-    b, start = torch.randn(6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
-    x = nn.Parameter(start.clone())
-    optimizer = StochasticFrankWolfe([x], ball, lr=0.1, momentum=momentum, rescale=rescale)
-    minimise(optimizer, x, b, 30)
-    assert (x - reference_sfw(start, b, ball, 30, 0.1, momentum, rescale)).norm() < 1e-12
-    assert ball.contains(x, tol=1e-12)
+def test_a_group_is_one_block():
+    """Two parameters take the gamma of their product: gap and squared distance are sums."""
+    x, y = vector(0.5, 0.1), nn.Parameter(torch.full((2, 3), 0.2, dtype=torch.float64))
+    optimizer = FrankWolfe([x, y], [L2(1.0), L1(2.0)], ShortStep(L=30.0))
+    gx, gy = torch.tensor([1.0, -2.0]).double(), torch.arange(6.0).double().view(2, 3)
+    dx, dy = L2(1.0).lmo(gx) - x.detach(), L1(2.0).lmo(gy) - y.detach()
+    gap = -((gx * dx).sum() + (gy * dy).sum())
+    gamma = gap / (30 * (dx.square().sum() + dy.square().sum()))
+    assert 0 < gamma < 1
+    expected = [x.detach() + gamma * dx, y.detach() + gamma * dy]
+    x.grad, y.grad = gx, gy
+    optimizer.step()
+    assert optimizer.fw_gap == pytest.approx(gap.item(), rel=1e-14)
+    for p, q in zip((x, y), expected, strict=True):
+        assert (p - q).abs().max() < 1e-15
+    apart = FrankWolfe([{"params": [x]}, {"params": [y], "constraint": L1(2.0)}], L2(1.0), ShortStep(L=30.0))
+    before = x.detach().clone()
+    apart.step()
+    d = L2(1.0).lmo(gx) - before
+    assert (x - before - d * min(1.0, -(gx @ d) / (30 * d @ d))).abs().max() < 1e-15
 
 
-def test_stochastic_frank_wolfe_with_a_rule():
-    x, y = vector(0.1, 0.2), vector(0.1, 0.2)
-    b = torch.tensor([2.0, -1.0], dtype=torch.float64)
-    minimise(StochasticFrankWolfe([x], L2(1.0), momentum=0.0, step_size="harmonic"), x, b, 9)
-    minimise(FrankWolfe([y], L2(1.0), step_size="harmonic"), y, b, 9)
-    assert x.equal(y)
-    with pytest.warns(UserWarning, match=r"lr=0.5 is ignored"):
-        StochasticFrankWolfe([x], L2(1.0), lr=0.5, step_size="harmonic")
+@pytest.mark.parametrize("ball", [L1(1.5), L2(1.5), Linf(1.5), ProbabilitySimplex()], ids=repr)
+def test_the_gap_bounds_the_suboptimality(ball):
+    b = torch.randn(20, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = nn.Parameter(ball.lmo(b))
+    best = 0.5 * (ball.project(b) - b).square().sum()
+    optimizer = FrankWolfe([x], ball)
+    assert math.isnan(optimizer.fw_gap)
+    smallest = math.inf
+    for _ in range(100):
+        g, f = (x - b).detach(), 0.5 * (x - b).detach().square().sum()
+        minimise(optimizer, x, b, 1)
+        assert optimizer.fw_gap >= f - best - 1e-14
+        smallest = min(smallest, optimizer.fw_gap)
+        assert optimizer.fw_gap == pytest.approx((g @ b + g @ g - g @ ball.lmo(g)).item(), abs=1e-13)
+    assert smallest < 0.5
 
 
-@pytest.mark.parametrize(
-    "params", [{"lr": -1}, {"lr": float("nan")}, {"momentum": 1.0}, {"momentum": -0.1}, {"rescale": "norm"}]
-)
-def test_parameters_out_of_range(params):
-    with pytest.raises(ValueError, match=next(iter(params))):
-        StochasticFrankWolfe([vector(0.0)], L2(1.0), **params)
+@pytest.mark.parametrize("kind", [FrankWolfe, StochasticFrankWolfe])
+def test_unconstrained_parameters_take_gradient_steps(kind):
+    x, y = vector(0.5, 0.1), vector(3.0, -4.0)
+    optimizer = kind([x, y], [L2(1.0), Unconstrained()], step_size=lambda t: 0.25)
+    x.grad, y.grad = torch.ones_like(x), torch.ones_like(y)
+    gap = (x.grad * (x - L2(1.0).lmo(x.grad))).sum().item()
+    optimizer.step()
+    assert y.tolist() == [2.75, -4.25]
+    assert optimizer.lmo_calls == 1
+    assert optimizer.fw_gap == pytest.approx(gap, rel=1e-14)
+    assert L2(1.0).contains(x, tol=1e-15)
+
+
+def test_unconstrained_parameters_are_part_of_the_block():
+    """The short step over the whole space alone is the gradient step of length 1/L."""
+    y = vector(3.0, -4.0)
+    y.grad = torch.tensor([1.0, 7.0], dtype=torch.float64)
+    optimizer = FrankWolfe([y], Unconstrained(), ShortStep(L=8.0))
+    optimizer.step()
+    assert y.tolist() == [3 - 1 / 8, -4 - 7 / 8]
+    assert optimizer.lmo_calls == 0
+
+
+def test_an_infeasible_start_is_projected():
+    model = Vector(4)
+    with torch.no_grad():
+        model.x.copy_(torch.tensor([3.0, -4.0, 0.0, 0.0]))
+    optimizer = FrankWolfe.for_model(model, L2(1.0), step_size=0.1)
+    assert model.x.tolist() == pytest.approx([0.6, -0.8, 0, 0])
+    with torch.no_grad():
+        model.x.mul_(2)
+    assert optimizer.feasibility == pytest.approx(1.0, rel=1e-6)
+    assert optimizer.make_feasible() == pytest.approx(1.0, rel=1e-6)
+    assert optimizer.feasibility < 1e-6
+    assert optimizer.make_feasible() < 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("ball", [L1(2.0), L2(2.0), Linf(2.0), ProbabilitySimplex()], ids=repr)
+def test_long_runs_stay_feasible(ball, dtype, tol):
+    stream = torch.Generator().manual_seed(0)
+    x = nn.Parameter(ball.lmo(torch.randn(15, dtype=dtype, generator=stream)))
+    optimizer = FrankWolfe([x], ball, step_size=0.1)
+    for t in range(3000):
+        x.grad = torch.randn(15, dtype=dtype, generator=stream)
+        optimizer.step()
+        if t % 20 == 0:
+            assert ball.violation(x) <= tol * ball.radius
 
 
 def train(model, optimizer, steps, seed):

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from gossipsim import report
+from gossipsim.report import figures, legend
 from gossipsim.report import metrics as names
 from gossipsim.report.curves import MOST_POINTS, curve, horizontal
 from gossipsim.report.ranking import table
@@ -55,6 +57,24 @@ def test_every_plot_is_a_png_and_a_pdf_in_its_place(plots: list[Path], directory
     for path in plots:
         assert path.stat().st_size > 1000
         assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_legend_lists_only_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fake_experiment.experiment(tmp_path / "exp_0001", models=("MLP",))
+    for path in folder.rglob("StochasticFrankWolfe/**/history.jsonl"):
+        records = [json.loads(line) | {"fw_gap": 1 / (k + 1)} for k, line in enumerate(path.read_text().splitlines())]
+        fake_experiment.write_lines(path, records)
+    listed: list[set[str]] = []
+
+    def spy(cells: list[Cell], *arguments: Any) -> Any:
+        listed.append({cell.labels["optimizer"] for cell in cells})
+        return legend.frame(cells, *arguments)
+
+    monkeypatch.setattr(figures, "frame", spy)
+    drawn = [path.name for path in report.plots(folder)]
+    assert "fw_gap.png" in drawn
+    assert sorted(map(len, listed)) == [1, 2]  # one frame with both, one for the gap
+    assert {"StochasticFrankWolfe"} in listed
 
 
 def test_plots_carry_command_key_and_version(plots: list[Path]) -> None:

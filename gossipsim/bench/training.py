@@ -1,7 +1,4 @@
-"""Benchmarks that a user runs on their own machine: ratios against bare loops, interleaved, medians.
-
-Absolute times on a shared machine say little; a ratio measured in one run says much.
-"""
+"""Ordinary training with one node against a bare PyTorch loop."""
 
 from __future__ import annotations
 
@@ -12,18 +9,13 @@ from statistics import median
 from typing import Any
 
 import torch
-from rich.table import Table
 
 from gossipsim.config import plan
-from gossipsim.execution import one_thread
 from gossipsim.parts import Parts
 from gossipsim.results import read_jsonl
-from gossipsim.world import Alone, Job, World, watch
-from gossipsim.world.launcher import Emit
-from gossipsim.world.transport import Transport
+from gossipsim.world import Alone
 
 SAMPLES, BATCH, STEPS, LR, MOMENTUM = 20_000, 64, 400, 0.05, 0.9
-RANKS = (8, 16)
 
 
 class RandomImages:
@@ -45,14 +37,6 @@ class RandomImages:
 
     def metrics_fn(self, output: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
         return {}
-
-
-def measure(repeats: int = 5) -> dict[str, Any]:
-    """All benchmarks; seconds are medians over `repeats`, ratios medians of ratios of neighbouring runs."""
-    import torch._dynamo  # noqa: F401  imported by the first optimizer: not part of what is measured
-
-    with one_thread():
-        return {"one_node_mlp": one_node(repeats), "first_exchange": first_exchange(repeats)}
 
 
 def one_node(repeats: int) -> dict[str, float]:
@@ -107,37 +91,3 @@ def _bare_loop(parts: Parts) -> float:
         torch.autograd.backward(loss)
         optimizer.step()
     return time.perf_counter() - started
-
-
-def first_exchange(repeats: int) -> dict[str, float]:
-    """Seconds from torch imported until the last of P forked ranks has exchanged a row with both ring neighbours."""
-    return {f"{ranks}_ranks_s": median(_start(ranks) for _ in range(repeats)) for ranks in RANKS}
-
-
-def _start(ranks: int) -> float:
-    started = time.perf_counter()
-    job = Job(ranks, _ring_exchange)
-    reached: list[float] = []
-    while job.running:
-        watch([job], timeout=1.0)
-        reached += [time.perf_counter() - started for _ in job.poll()]
-    if job.failure is not None or len(reached) != ranks:
-        raise RuntimeError(f"bench: {ranks} ranks did not start: {job.failure}")
-    return max(reached)
-
-
-def _ring_exchange(transport: Transport, emit: Emit) -> None:
-    world = World(transport.size, transport)
-    here = torch.tensor([0])
-    peers = sorted({(world.rank - 1) % world.size, (world.rank + 1) % world.size})
-    world.exchange(torch.ones(1, 1000), [(p, here) for p in peers], [(p, 1) for p in peers])
-    emit({"exchanged": True})
-
-
-def table(figures: dict[str, Any]) -> Table:
-    """For a terminal."""
-    shown = Table("benchmark", "figure", "value")
-    for name, values in figures.items():
-        for figure, value in values.items():
-            shown.add_row(name, figure, f"{value:.4g}")
-    return shown

@@ -1,0 +1,34 @@
+"""Verdicts as a table for a terminal and as a page of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from gossipsim.checks.gates import Verdict
+
+_COLUMNS = ("", "gate", "wanted", "found", "runs")
+
+
+def table(verdicts: Sequence[Verdict]) -> Table:
+    """PASS or FAIL per gate."""
+    shown = Table(*_COLUMNS)
+    for verdict in verdicts:
+        style = "green" if verdict.passed else "red"
+        mark, *rest = _row(verdict)
+        shown.add_row(f"[{style}]{mark}[/{style}]", *rest)
+    return shown
+
+
+def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
+    """The same as Markdown, with how many passed."""
+    passed = sum(verdict.passed for verdict in verdicts)
+    rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *map(_row, verdicts)]
+    lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return "\n".join([f"# {title}", "", f"{passed} of {len(verdicts)} gates passed.", "", *lines, ""])
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    found = verdict.reason if verdict.value is None else f"{verdict.value:.6g}"
+    return ("PASS" if verdict.passed else "FAIL", verdict.name, verdict.wanted, found, str(verdict.runs))

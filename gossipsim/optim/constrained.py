@@ -1,0 +1,179 @@
+"""What optimizers over feasible sets share: a set per parameter, feasible starts, the gap, the loop over parameters."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from gossipsim.optim.constraints import ConstraintSet, Place
+from gossipsim.optim.step_sizes import Objective
+
+Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+Rule = Callable[[str, tuple[int, ...]], ConstraintSet]
+"""Chooses the set of a parameter by its name and shape."""
+Sets = ConstraintSet | Sequence[ConstraintSet] | Rule
+
+
+class Member(NamedTuple):
+    """A parameter in one step: x, its gradient g or an estimate of it, its set, and its entry in `Optimizer.state`."""
+
+    x: Tensor
+    g: Tensor
+    one: ConstraintSet
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A parameter group in one step: the parameters of it that have a gradient, as one point of a product of sets.
+
+    Attributes:
+        index: of the group.
+        group: its options.
+        memory: what is kept from step to step for the group as a whole, in the state of its first parameter; ``t``
+            counts the steps before this one.
+        objective: None where `step` got no closure.
+    """
+
+    index: int
+    group: dict[str, Any]
+    members: list[Member]
+    memory: dict[str, Any]
+    objective: Objective | None
+
+
+class ConstrainedOptimizer(torch.optim.Optimizer):
+    """A set per parameter, and the loop over groups; a method defines `_update`.
+
+    `params` are tensors, named tensors, or parameter groups, and a group may bring its own ``constraint``: one set for
+    each of its parameters, a list with one set per parameter, or a rule that chooses by (name, shape). The sets are not
+    in `state_dict`, which holds tensors and plain values only; like the parameters, they come with the construction.
+
+    Attributes:
+        lmo_based: whether the direction goes through a linear minimisation oracle, which sees where a gradient points
+            and not how long it is; under gossip such a method needs gradient tracking where the nodes differ.
+        needs_closure: whether `step` evaluates the objective again; it then raises a ValueError without a closure.
+    """
+
+    lmo_based: ClassVar[bool]
+
+    def __init__(self, params: Params, constraint: Sets, defaults: dict[str, Any]) -> None:
+        self._constraint = constraint
+        self._sets: list[list[ConstraintSet]] = []  # per group, per parameter
+        super().__init__(params, defaults)
+
+    @classmethod
+    def for_model(cls, model: nn.Module, constraint: Sets, **params: Any) -> Self:
+        """The optimizer of a model's trainable parameters, and the start of a run.
+
+        Automatic radii are resolved from the modules, and a start that is not feasible is projected onto the sets:
+        :meth:`make_feasible`.
+
+        Raises:
+            ValueError: when a radius cannot be resolved; the message names the parameter.
+        """
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        sets = _chosen(constraint, [Place.of(name, model) for name, _ in named])
+        optimizer = cls([p for _, p in named], sets, **params)
+        optimizer.make_feasible()
+        return optimizer
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in torch; takes the group's `constraint` out of it."""
+        group = dict(param_group)
+        constraint = group.pop("constraint", self._constraint)
+        super().add_param_group(group)
+        parameters = self.param_groups[-1]["params"]
+        names = self.param_groups[-1].get("param_names") or [""] * len(parameters)
+        places = [Place(name, tuple(p.shape)) for name, p in zip(names, parameters, strict=True)]
+        sets = _chosen(constraint, places)
+        for one, p in zip(sets, parameters, strict=True):
+            one.diameter(p.shape)  # raises where the radius is not resolved or the set is not for this shape
+        self._sets.append(sets)
+
+    def constraints(self) -> list[tuple[Tensor, ConstraintSet]]:
+        """Every parameter with its feasible set."""
+        groups = zip(self.param_groups, self._sets, strict=True)
+        return [pair for group, sets in groups for pair in zip(group["params"], sets, strict=True)]
+
+    @torch.no_grad()
+    def make_feasible(self) -> float:
+        """Projects every parameter onto its set, in place (Euclidean projection, not rescaling).
+
+        Returns:
+            How far the parameters moved, as one vector in the L2 norm; 0 where the start was feasible.
+        """
+        moved = 0.0
+        for p, one in self.constraints():
+            nearest = one.project(p)
+            moved += float((nearest.double() - p.double()).square().sum())
+            p.copy_(nearest)
+        return float(moved**0.5)
+
+    @property
+    def feasibility(self) -> float:
+        """The largest violation of a defining inequality, over all parameters; 0 where all are feasible."""
+        return max((one.violation(p.detach()) for p, one in self.constraints()), default=0.0)
+
+    @property
+    def needs_closure(self) -> bool:
+        """See the class."""
+        return False
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step for every parameter that has a gradient; returns the closure's loss, where there is one."""
+        if closure is None and self.needs_closure:
+            raise ValueError(f"{type(self).__name__} evaluates the objective within a step: call step(closure)")
+        objective = None if closure is None else Objective(closure)
+        loss = None if objective is None else objective.evaluate()
+        self._prepare(objective)
+        for index, (group, sets) in enumerate(zip(self.param_groups, self._sets, strict=True)):
+            pairs = zip(group["params"], sets, strict=True)
+            members = [Member(p, p.grad, one, self.state[p]) for p, one in pairs if p.grad is not None]
+            if members:
+                memory = self.state[group["params"][0]]
+                memory.setdefault("t", 0)
+                self._update(Block(index, group, members, memory, objective))
+                memory["t"] += 1
+        return loss
+
+    def _prepare(self, objective: Objective | None) -> None:
+        """What has to be done for all parameters before any of them moves."""
+
+    @abstractmethod
+    def _update(self, block: Block) -> None:
+        """Takes a step in place."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_constraint": self._constraint, "_sets": self._sets}
+
+
+def _chosen(constraint: Sets, places: Sequence[Place]) -> list[ConstraintSet]:
+    """The resolved set of every place."""
+    if isinstance(constraint, ConstraintSet):
+        sets: list[ConstraintSet] = [constraint] * len(places)
+    elif callable(constraint):
+        sets = [constraint(place.name, place.shape) for place in places]
+    else:
+        sets = list(constraint)
+    if len(sets) != len(places):
+        raise ValueError(
+            f"constraint: {len(sets)} sets for {len(places)} parameters: give one set, one per parameter, or a rule"
+        )
+    return [_resolved(one, place) for one, place in zip(sets, places, strict=True)]
+
+
+def _resolved(one: ConstraintSet, place: Place) -> ConstraintSet:
+    if not isinstance(one, ConstraintSet):
+        raise ValueError(f"constraint of {place.name or 'a parameter'}: {one!r} is not a ConstraintSet")
+    try:
+        return one.resolve(place)
+    except ValueError as error:
+        about = f"constraint of parameter {place.name}" if place.name else "constraint"
+        raise ValueError(f"{about}: {error}") from error

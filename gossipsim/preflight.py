@@ -1,0 +1,113 @@
+"""Builds everything that a run needs once, and sees whether it fits together, before anything is written."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from gossipsim.config import ConfigError
+from gossipsim.nodes import needs_closure
+from gossipsim.parts import Parts
+from gossipsim.spec import in_one_line
+from gossipsim.streams import generator, global_stream
+
+Check = Callable[[Parts], object]
+
+
+def check(parts: Parts, done: set[str]) -> None:
+    """Whether the run that `parts` are of can work.
+
+    Args:
+        done: checks that earlier runs of the experiment have passed; extended.
+
+    Raises:
+        ConfigError: with all that is wrong.
+    """
+    run, problems = parts.run, []
+    checks: list[tuple[Check, tuple[object, ...]]] = [
+        (_trainer, (run.trainer,)),
+        (_network, (run.network, run.strategy)),
+        (_shards, (run.task, run.partition, parts.count, run.seed)),
+        (_model, (run.task, run.model, run.trainer, parts.count)),
+        (_optimizer, (run.task, run.model, run.optimizer, run.strategy, run.trainer)),
+    ]
+    for check_, subject in checks:
+        key = f"{check_.__name__}{json.dumps(subject, sort_keys=True, default=str)}"
+        if key in done:
+            continue
+        done.add(key)
+        try:
+            check_(parts)
+        except ConfigError as error:
+            problems += [line for line in error.errors if line not in problems]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _trainer(parts: Parts) -> object:
+    return parts.trainer
+
+
+def _shards(parts: Parts) -> object:
+    return parts.shards
+
+
+def _network(parts: Parts) -> None:
+    network, claims = parts.network, parts.claims
+    if parts.count > 1 and claims.over == "graph":
+        with parts.blame_network():
+            errors, _ = network.problems(claims.needs)
+        if errors:
+            raise ConfigError([parts.of_network(error) for error in errors])
+
+
+def _model(parts: Parts) -> None:
+    """A model and its loss on two samples; no backward pass, so that this process can still fork."""
+    run = parts.run
+    (inputs, targets), _ = parts.tensors(torch.device("cpu"), parts.dtype)
+    with global_stream(generator(run.seed, 0, "init")):
+        model = parts.model()
+        try:
+            with torch.no_grad():
+                parts.task.loss_fn(model(inputs[:2]), targets[:2])
+        except Exception as error:
+            raise ConfigError(
+                [
+                    f"{run.origins.of('model')}: {run.model['class']} does not fit {run.task['class']} with inputs "
+                    f"{tuple(inputs[:2].shape)}: {type(error).__name__}: {in_one_line(error)}"
+                ]
+            ) from error
+    _size(parts, model)
+
+
+def _size(parts: Parts, model: nn.Module) -> None:
+    """A task whose optimum does not depend on the model is about models of that many parameters."""
+    run = parts.run
+    optimum = getattr(parts.task, "optimum", None)
+    found = optimum() if optimum is not None and "model" not in inspect.signature(optimum).parameters else None
+    size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if found is not None and size != found.x.numel():
+        raise ConfigError(
+            [
+                f"{run.origins.of('model')}: {run.model['class']} has {size} parameters, but the "
+                f"optimum of {run.task['class']} has {found.x.numel()}; use gossipsim.models.Vector or Matrix"
+            ]
+        )
+
+
+def _optimizer(parts: Parts) -> None:
+    run = parts.run
+    with global_stream(generator(run.seed, 0, "init")):
+        optimizer, _ = parts.optimizer(parts.model())
+    if needs_closure(optimizer) and not parts.claims.closure:
+        raise ConfigError(
+            [
+                f"{run.origins.of('optimizer')}: {run.optimizer['class']} needs a closure that "
+                f"evaluates the gradient again, but {run.strategy['class']} hands over a corrected direction; "
+                "use LocalThenGossip or GossipThenLocal, or an optimizer without a closure"
+            ]
+        )
