@@ -11,8 +11,9 @@ from gossipsim.optim import constraints
 from gossipsim.optim.adagrad_frank_wolfe import AdaGradSFW
 from gossipsim.optim.constrained import ConstrainedOptimizer
 from gossipsim.optim.frank_wolfe import FrankWolfe
-from gossipsim.optim.muon import Muon
+from gossipsim.optim.muon import Muon, muon_groups
 from gossipsim.optim.projected_sgd import ProjectedSGD
+from gossipsim.optim.scion import Scion, UnconstrainedScion, scion_sets
 from gossipsim.optim.step_sizes import step_size
 from gossipsim.optim.stochastic_frank_wolfe import StochasticFrankWolfe
 
@@ -23,7 +24,11 @@ __all__ = [
     "FrankWolfe",
     "Muon",
     "ProjectedSGD",
+    "Scion",
     "StochasticFrankWolfe",
+    "UnconstrainedScion",
     "constraints",
+    "muon_groups",
+    "scion_sets",
     "step_size",
 ]

@@ -92,7 +92,7 @@ class AdaGradSFW(LmoOptimizer):
         y, slope = x.clone(), lr * m  # of lr Q: a schedule may take lr to 0
         for k in range(group["inner_steps"]):
             if k:
-                slope = torch.addcmul(lr * m, scale, y - x)
+                torch.sub(y, x, out=slope).mul_(scale).add_(m, alpha=lr)
                 v = self._oracle(member._replace(g=slope))
             toward = v - y
             bend = dot(scale * toward, toward)

@@ -1,4 +1,4 @@
-"""What optimizers over feasible sets share: a set per parameter, feasible starts, the gap, the loop over parameters."""
+"""What optimizers over feasible sets share: a set per parameter, feasible starts, closures, the loop over groups."""
 
 from __future__ import annotations
 

@@ -176,6 +176,3 @@ def _split(flat: Tensor, members: list[Member]) -> list[Tensor]:
     """A vector over all members, as one tensor for each."""
     parts = flat.split_with_sizes([member.x.numel() for member in members])
     return [part.view(member.x.shape) for part, member in zip(parts, members, strict=True)]
-
-
-from gossipsim.optim.stochastic_frank_wolfe import StochasticFrankWolfe as StochasticFrankWolfe  # noqa: E402, PLC0414  moved

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from gossipsim.optim.constrained import Block, ConstrainedOptimizer, Member, Params, Sets
-from gossipsim.optim.constraints.boxes import Unconstrained
+from gossipsim.optim.constraints import Unconstrained
 from gossipsim.optim.step_sizes import Move, Objective, Rule, StepSize, dot, step_size
 
 

@@ -123,10 +123,9 @@ class Move:
         return self.clip(self.gap / bend)
 
     @property
-    def rounding(self) -> float:
-        """What the objective may rise by rounding alone."""
-        x = self._members[0][0]
-        return 4 * torch.finfo(x.dtype).eps * abs(self.loss)
+    def eps(self) -> float:
+        """The relative rounding error of the parameters' dtype."""
+        return torch.finfo(self._members[0][0].dtype).eps
 
 
 class StepSize(ABC):
@@ -270,10 +269,11 @@ class Backtracking(StepSize):
         if not move.gap > 0:
             return move.clip(move.gap)  # 0, or nan
         lipschitz = self.eta * move.memory["L"] if "L" in move.memory else _curvature(move)
+        rounding = 4 * move.eps * abs(move.loss)  # what f may rise by without a reason
         for _ in range(self._tries):
             gamma = move.short(lipschitz)
             bound = move.loss - gamma * move.gap + 0.5 * gamma**2 * lipschitz * move.squared_length
-            if move.at(gamma)[0] <= bound + move.rounding:
+            if move.at(gamma)[0] <= bound + rounding:
                 move.memory["L"] = lipschitz
                 return gamma
             full = move.gap / (move.gamma_max * move.squared_length)  # any smaller L gives gamma_max again
@@ -310,7 +310,9 @@ class LineSearch(StepSize):
         def slope(gamma: float) -> float:
             return known[gamma] if gamma in known else move.at(gamma)[1]
 
-        return move.clip(float(brentq(slope, 0.0, move.gamma_max, xtol=1e-12 * move.gamma_max, rtol=1e-14)))
+        tolerance = move.eps**0.75  # f is flat at its minimum: wrong by less than its rounding
+        root = brentq(slope, 0.0, move.gamma_max, xtol=tolerance * move.gamma_max, rtol=tolerance)
+        return move.clip(float(root))
 
 
 Rule = str | float | StepSize | Callable[[int], float]

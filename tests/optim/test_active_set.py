@@ -45,6 +45,15 @@ def test_atoms_leave_at_the_largest_step(turn, left):
     assert (active.point() - expected).abs().max() < 1e-15
 
 
+def test_they_leave_whatever_the_rounding():
+    stream = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        weights = torch.rand(3, dtype=torch.float64, generator=stream)
+        active = ActiveSet(ATOMS.clone(), weights / weights.sum())
+        active.shift(Turn(None, 1, 0.0), active.gamma_max(Turn(None, 1, 0.0)))
+        assert active.atoms.equal(ATOMS[[0, 2]])
+
+
 def test_a_full_step_is_the_vertex_to_the_bit():
     active = fresh()
     v = torch.tensor([0.1, -0.7], dtype=torch.float64)

@@ -10,9 +10,7 @@ from torch import nn
 
 from gossipsim.models import MLP, Vector
 from gossipsim.optim import FrankWolfe, StochasticFrankWolfe
-from gossipsim.optim.constraints import L1, L2, Linf
-from gossipsim.optim.constraints.boxes import Unconstrained
-from gossipsim.optim.constraints.simplices import ProbabilitySimplex
+from gossipsim.optim.constraints import L1, L2, Linf, ProbabilitySimplex, Unconstrained
 from gossipsim.optim.step_sizes import Backtracking, LineSearch, ShortStep
 
 
@@ -193,11 +191,53 @@ def test_long_runs_stay_feasible(ball, dtype, tol):
     stream = torch.Generator().manual_seed(0)
     x = nn.Parameter(ball.lmo(torch.randn(15, dtype=dtype, generator=stream)))
     optimizer = FrankWolfe([x], ball, step_size=0.1)
-    for t in range(3000):
+    for t in range(1000):
         x.grad = torch.randn(15, dtype=dtype, generator=stream)
         optimizer.step()
         if t % 20 == 0:
             assert ball.violation(x) <= tol * ball.radius
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: FrankWolfe([x], L2(1.0), step_size=0.5),
+        lambda x: StochasticFrankWolfe([x], L2(1.0), momentum=0, step_size=0.5),
+        lambda x: StochasticFrankWolfe([x], L2(1.0), lr=0.5, momentum=0, rescale=None),
+    ],
+)
+def test_schedulers_act(make):
+    x = vector(0.0)
+    optimizer = make(x)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    expected = 0.0
+    for k in range(4):
+        x.grad = torch.ones_like(x)
+        optimizer.step()
+        scheduler.step()
+        expected += 0.5 / 2**k * (-1 - expected)
+        assert x.item() == pytest.approx(expected, rel=1e-14)
+
+
+def test_schedulers_start_from_the_groups_lr():
+    x = vector(0.0)
+    optimizer = FrankWolfe([x], L2(1.0), "harmonic", lr=0.5)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5)
+    x.grad = torch.ones_like(x)
+    optimizer.step()
+    assert x.item() == -0.25
+    optimizer.param_groups[0]["lr"] = 7.0
+    x.grad = -torch.ones_like(x)
+    optimizer.step()
+    assert x.item() == 1.0  # clipped
+
+
+@pytest.mark.parametrize(("gamma", "reached"), [(3.0, -1.0), (-2.0, 0.5), (0.0, 0.5)])
+def test_functions_are_clipped(gamma, reached):
+    x = vector(0.5)
+    x.grad = torch.ones_like(x)
+    FrankWolfe([x], L2(1.0), lambda t: gamma).step()
+    assert x.item() == reached
 
 
 def train(model, optimizer, steps, seed):

@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 from gossipsim.optim import FrankWolfe
-from gossipsim.optim.constraints import L1, L2, Linf
-from gossipsim.optim.constraints.boxes import Unconstrained
-from gossipsim.optim.constraints.simplices import ProbabilitySimplex
+from gossipsim.optim.constraints import L1, L2, Linf, ProbabilitySimplex, Unconstrained
 from gossipsim.optim.step_sizes import Backtracking, LineSearch, ShortStep
 
 N = 8

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from gossipsim.models import MLP
-from gossipsim.optim.constraints import L1, L2, Linf
-from gossipsim.optim.constraints.boxes import Unconstrained
-from gossipsim.optim.projected_sgd import ProjectedSGD
+from gossipsim.optim import ProjectedSGD
+from gossipsim.optim.constraints import L1, L2, Linf, Unconstrained
 
 OPTIONS = [
     {},

@@ -55,7 +55,7 @@ class Box(ConstraintSet):
         return torch.maximum(lower * g, upper * g).sum()
 
     def project(self, x: Tensor) -> Tensor:
-        return x.clamp(*self._bounds(x))
+        return x.detach().clamp(*self._bounds(x))
 
     def violation(self, x: Tensor) -> float:
         precise = x.detach().double()
@@ -82,7 +82,7 @@ class Ellipsoid(ConstraintSet):
         ValueError: for other axes or centers.
 
     >>> Ellipsoid([1.0, 2.0]).lmo(torch.tensor([0.0, 7.0]))
-    tensor([-0., -2.])
+    tensor([ 0., -2.])
     """
 
     axes: Entries
@@ -151,7 +151,7 @@ class Unconstrained(ConstraintSet):
         return torch.where(size > 0, torch.full_like(size, math.inf), size)
 
     def project(self, x: Tensor) -> Tensor:
-        return x.clone()
+        return x.detach().clone()
 
     def violation(self, x: Tensor) -> float:
         """0; NaN where `x` holds one."""

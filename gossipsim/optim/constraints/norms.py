@@ -46,7 +46,8 @@ class L1(NormBall):
     def lmo(self, g: Tensor) -> Tensor:
         flat = g.reshape(-1)
         k = first_largest(flat.abs())
-        vertex = -torch.copysign(torch.full_like(flat[k], self.r), flat[k]) + 0 * flat[k]
+        largest = flat[k]
+        vertex = (0 * largest).sub_(torch.copysign(largest.new_full((1,), self.r), largest))  # NaN for a NaN
         return torch.zeros_like(flat).scatter_(0, k, vertex).view(g.shape)
 
     def support(self, g: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ class Linf(NormBall):
         return self.r * g.abs().sum()
 
     def project(self, x: Tensor) -> Tensor:
-        return x.clamp(-self.r, self.r)
+        return x.detach().clamp(-self.r, self.r)
 
     def diameter(self, shape: Sequence[int]) -> float:
         return 2 * self.r * math.sqrt(math.prod(shape))
@@ -122,7 +123,7 @@ class Lp(NormBall):
         ValueError: for a p that is none.
 
     >>> Lp(2.0, p=4).lmo(torch.tensor([1.0, -8.0, 0.0]))
-    tensor([-0.9851,  1.9703, -0.0000])
+    tensor([-0.9850,  1.9699, -0.0000])
     """
 
     p: float | str

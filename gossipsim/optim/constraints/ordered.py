@@ -243,7 +243,7 @@ def _ordered_ball(largest: Array, weights: Array) -> Array:
         means = np.add.reduceat(weights, starts) / np.diff(pooled.blocks)
         slope = float((np.diff(pooled.blocks) * means**2)[pooled.x[starts] > 0].sum())
         step = (value - 1) / slope if slope > 0 else math.inf
-        if abs(value - 1) <= 1e-15 or abs(step) <= 1e-16 * strength or high - low <= 1e-16 * high:
+        if abs(value - 1) <= 1e-14 or abs(step) <= 1e-15 * strength or high - low <= 1e-15 * high:
             break
         following = strength + step
         strength = following if low < following < high else (low + high) / 2

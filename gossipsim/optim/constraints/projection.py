@@ -30,13 +30,13 @@ def project_with(nearest: Callable[[Tensor], Tensor], x: Tensor, violation: floa
         violation: that of `x`, relative to the size of the numbers in the inequality.
 
     Returns:
-        A new tensor like `x`; all NaN where `x` has an entry that is not finite.
+        A new tensor like `x`, without a graph; all NaN where `x` has an entry that is not finite.
     """
     if violation <= ROUNDINGS * torch.finfo(x.dtype).eps:
-        return x.clone()
+        return x.detach().clone()
     if not x.isfinite().all():
         return torch.full_like(x, math.nan)
-    return nearest(x.double()).to(x.dtype)
+    return nearest(x.detach().double()).to(x.dtype)
 
 
 def clip_to_sum(x: Tensor, high: float, total: float) -> Tensor:

@@ -37,7 +37,7 @@ def _project_values(
     """The singular values of `x` replaced by the `nearest` ones, unless their `measure` is within the radius."""
     if not x.isfinite().all():
         return torch.full_like(x, math.nan)
-    left, values, right = torch.linalg.svd(as_matrix(x.double()), full_matrices=False)
+    left, values, right = torch.linalg.svd(as_matrix(x.detach().double()), full_matrices=False)
     decomposition = 4 * len(values) * _EPS * ball.r  # what the decomposition itself adds to the norm
     rounding = ball.r * math.sqrt(len(values))  # what rounding the entries adds to it
     violation = excess(measure(values) - ball.r - decomposition) / rounding

@@ -144,6 +144,9 @@ def test_copies_are_equal(subject):
     assert subject.scaled(7.0) == subject.scaled(7.0)
 
 
-def test_gradients_are_not_tracked_into_violations(subject, draw):
+def test_parameters_can_be_projected_as_they_are(subject, draw):
     x = draw("normal", subject.shapes[-1], torch.float64, 0).requires_grad_()
     assert math.isfinite(subject.constraint.violation(x))
+    nearest = subject.constraint.project(10 * x)
+    assert not nearest.requires_grad
+    assert not subject.constraint.project(nearest.requires_grad_()).requires_grad
