@@ -213,7 +213,8 @@ class Nodes:
                 loss = self._loss(node)
                 gradients = torch.autograd.grad(loss, node.parameters, materialize_grads=True)
                 self.losses[k] = loss.item()
-                self._optimizer_step(node, gradients)
+                # contiguous, as in a row: matrix products give other bits for other strides
+                self._optimizer_step(node, [g.contiguous() for g in gradients])
                 for p in node.parameters:
                     p.grad = None  # returns the memory before the next backward pass asks for it
         self.gradient_evals += len(self._members)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from gossipsim.data.batches import BatchStream
 from gossipsim.execution import one_thread
 from gossipsim.mixing import Mix
 from gossipsim.network import Network, spectrum
-from gossipsim.nodes import Nodes, trainable
-from gossipsim.parts import Parts
+from gossipsim.nodes import Nodes, needs_closure, trainable
+from gossipsim.parts import Parts, Tensors
 from gossipsim.results import Run
 from gossipsim.runner import run
 from gossipsim.streams import generator, global_stream
@@ -84,19 +85,30 @@ def plain_loop(parts: Parts, steps: int) -> np.ndarray[Any, Any]:
     with global_stream(generator(seed, 0, "model")):
         for step in range(1, steps + 1):
             batch = batches.next()
-            optimizer.zero_grad()
-            loss = parts.task.loss_fn(model(inputs[batch]), targets[batch])
-            regularizer = getattr(parts.task, "regularizer", None)
-            if regularizer is not None:
-                loss = loss + regularizer(model)
-            torch.autograd.backward(loss)
-            clip = parts.run.optimizer.get("clip_grad_norm")
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-            optimizer.step()
+            gradient = partial(_backward, parts, model, optimizer, (inputs[batch], targets[batch]))
+            gradient()
+            if needs_closure(optimizer):
+                optimizer.step(gradient)  # type: ignore[arg-type]  # torch's closures return tensors
+            else:
+                optimizer.step()
             if scheduler is not None and (parts.schedule_every == "step" or step % epoch == 0):
                 scheduler.step()
     return torch.cat([p.detach().reshape(-1) for p in trainable(model)]).numpy()
+
+
+def _backward(parts: Parts, model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Tensors) -> torch.Tensor:
+    """The loss of a batch, with its gradients in the parameters."""
+    optimizer.zero_grad()
+    inputs, targets = batch
+    loss = parts.task.loss_fn(model(inputs), targets)
+    regularizer = getattr(parts.task, "regularizer", None)
+    if regularizer is not None:
+        loss = loss + regularizer(model)
+    torch.autograd.backward(loss)
+    clip = parts.run.optimizer.get("clip_grad_norm")
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    return loss
 
 
 def mean_preservation(config: Config, rounds: int = 20, tolerance: float = 1e-12) -> None:

@@ -27,9 +27,19 @@ TOPOLOGIES: dict[str, Any] = {
 }
 
 _DIGITS = {"class": "gossipsim.tasks.DigitsSupervisedTask", "params": {"train_size": 400, "val_size": 60}}
+_OPTIM = "gossipsim.optim"
+_SETS = "gossipsim.optim.constraints"
 _SGD = {"class": "torch.optim.SGD", "params": {"lr": 0.05, "momentum": 0.9}}
 _L2 = {"class": "gossipsim.optim.constraints.L2", "params": {"radius": 2.0}}
 _LINF = {"class": "gossipsim.optim.constraints.Linf", "params": {"radius": 0.5}}
+
+
+def _spec(rule: str, **params: Any) -> Config:
+    return {"class": f"{_OPTIM}.step_sizes.{rule}", "params": params}
+
+
+def _set(name: str, **params: Any) -> Config:
+    return {"class": f"{_SETS}.{name}", "params": params}
 
 
 def _task(task: Any, model: Any, optimizer: Any) -> list[dict[str, Any]]:
@@ -73,6 +83,111 @@ LEARNERS: dict[str, list[dict[str, Any]]] = {
 }
 
 
+_MLP = {"class": "gossipsim.models.MLP", "params": {"hidden": [16]}}
+
+OPTIMIZERS: dict[str, list[dict[str, Any]]] = {
+    name: _task(_DIGITS, model, {"class": f"{_OPTIM}.{kind}", "params": params})
+    for name, model, kind, params in [
+        (
+            "SFW, K-sparse",
+            _MLP,
+            "StochasticFrankWolfe",
+            {"constraint": _set("KSparsePolytope", radius="auto*5", k=0.1)},
+        ),
+        (
+            "SFW, nuclear ball by Lanczos",
+            {"class": "gossipsim.models.MLP", "params": {"hidden": [80, 72]}},
+            "StochasticFrankWolfe",
+            {"constraint": _set("NuclearBall", radius="auto*20"), "rescale": "gradient"},
+        ),
+        (
+            "SFW, nuclear ball, Nesterov",
+            _cnn(0.0),
+            "StochasticFrankWolfe",
+            {"constraint": _set("NuclearBall", radius="auto*20"), "rescale": "gradient", "estimator": "nesterov"},
+        ),
+        (
+            "SFW, a set by shape",
+            _MLP,
+            "StochasticFrankWolfe",
+            {
+                "constraint": _set("ByShape", matrices=_set("SpectralBall", radius=1.0), others=_set("Unconstrained")),
+                "step_size": "1/sqrt(t+1)",
+            },
+        ),
+        (
+            "away steps",
+            _MLP,
+            "FrankWolfe",
+            {
+                "constraint": _set("L1", radius=5.0),
+                "variant": "away",
+                "step_size": _spec("ShortStep", L=10.0),
+            },
+        ),
+        (
+            "lazy pairwise steps",
+            _MLP,
+            "FrankWolfe",
+            {
+                "constraint": _set("L1", radius=5.0),
+                "variant": "pairwise",
+                "lazy": True,
+                "step_size": _spec("ShortStep", L=10.0),
+            },
+        ),
+        ("AdaGradSFW", _MLP, "AdaGradSFW", {"constraint": _set("Linf", radius=0.5)}),
+        (
+            "projected SGD, OWL ball",
+            _MLP,
+            "ProjectedSGD",
+            {
+                "constraint": _set("KNormBall", radius=3.0, k=5),
+                "lr": 0.05,
+                "momentum": 0.9,
+            },
+        ),
+        ("Muon", _cnn(0.3), "Muon", {"lr": 0.01}),
+        ("Muon, exact", _MLP, "Muon", {"lr": 0.01, "orthogonalization": "exact_fast", "weight_decay": 0.1}),
+        ("Scion", _cnn(0.0), "Scion", {"lr": 0.01}),
+        ("unconstrained Scion", _MLP, "UnconstrainedScion", {"lr": 0.001}),
+    ]
+}
+"""The optimizers of this package; no closures, so that every strategy can hand them a direction."""
+
+CLOSURES: dict[str, list[dict[str, Any]]] = {
+    "STORM": _task(
+        _DIGITS,
+        _MLP,
+        {
+            "class": f"{_OPTIM}.StochasticFrankWolfe",
+            "params": {"constraint": _set("L2", radius="auto*5"), "estimator": "storm", "rescale": "gradient"},
+        },
+    ),
+    "line search": _task(
+        _DIGITS,
+        _MLP,
+        {
+            "class": f"{_OPTIM}.FrankWolfe",
+            "params": {"constraint": _set("L2", radius="auto*5"), "step_size": _spec("LineSearch")},
+        },
+    ),
+    "backtracking, blended pairwise": _task(
+        _DIGITS,
+        _MLP,
+        {
+            "class": f"{_OPTIM}.FrankWolfe",
+            "params": {
+                "constraint": _set("L1", radius=5.0),
+                "variant": "blended_pairwise",
+                "step_size": _spec("Backtracking"),
+            },
+        },
+    ),
+}
+"""Optimizers that evaluate the batch again: for strategies that hand them the plain gradient."""
+
+
 def experiment(
     learner: str = "CNN with dropout, SGD momentum",
     strategy: str = "LocalThenGossip",
@@ -87,7 +202,7 @@ def experiment(
     params = {"steps": steps, "batch_size": 2 if quadratic else 8, "log_every": 2, "eval_every": 3} | trainer
     return {
         "name": "law",
-        "tasks": LEARNERS[learner],
+        "tasks": (LEARNERS | OPTIMIZERS | CLOSURES)[learner],
         "trainer": {"class": "gossipsim.trainers.SupervisedTrainer", "params": params},
         "network": {"nodes": nodes, "topology": TOPOLOGIES[topology]},
         "strategy": STRATEGIES[strategy],

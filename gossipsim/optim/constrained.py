@@ -58,6 +58,7 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
         lmo_based: whether the direction goes through a linear minimisation oracle, which sees where a gradient points
             and not how long it is; under gossip such a method needs gradient tracking where the nodes differ.
         needs_closure: whether `step` evaluates the objective again; it then raises a ValueError without a closure.
+        start_moved: how far :meth:`for_model` moved the start to make it feasible, in the L2 norm.
     """
 
     lmo_based: ClassVar[bool]
@@ -65,6 +66,7 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
     def __init__(self, params: Params, constraint: Sets, defaults: dict[str, Any]) -> None:
         self._constraint = constraint
         self._sets: list[list[ConstraintSet]] = []  # per group, per parameter
+        self.start_moved = 0.0
         super().__init__(params, defaults)
 
     @classmethod
@@ -80,7 +82,7 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         sets = _chosen(constraint, [Place.of(name, model) for name, _ in named])
         optimizer = cls([p for _, p in named], sets, **params)
-        optimizer.make_feasible()
+        optimizer.start_moved = optimizer.make_feasible()
         return optimizer
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -151,7 +153,8 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
         """Takes a step in place."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_constraint": self._constraint, "_sets": self._sets}
+        own = {"_constraint": self._constraint, "_sets": self._sets, "start_moved": self.start_moved}
+        return {**super().__getstate__(), **own}
 
 
 def _chosen(constraint: Sets, places: Sequence[Place]) -> list[ConstraintSet]:

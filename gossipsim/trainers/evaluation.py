@@ -6,6 +6,7 @@ of a held-out set); the pieces' sums are collected and added in order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,7 +62,9 @@ class Evaluator:
         self._probe = nodes.template
         self._parameters = trainable(self._probe)
         optimizer, _ = nodes.recipe.optimizer(self._probe)
-        self._constraints: list[tuple[torch.Tensor, Any]] = getattr(optimizer, "constraints", list)()
+        sets: list[tuple[torch.Tensor, Any]] = getattr(optimizer, "constraints", list)()
+        self._constraints = [(p, one) for p, one in sets if math.isfinite(one.diameter(p.shape))]
+        self.start_moved = float(getattr(optimizer, "start_moved", 0.0))
         self.counts_lmo = hasattr(optimizer, "lmo_calls")
         self._probe.eval()
         self._optimum = optimum if optimum is not None and self._feasible(optimum.x) else None

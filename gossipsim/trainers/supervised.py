@@ -314,7 +314,13 @@ def _write_result(fit: _Fit, parts: RunParts, directory: Path, status: str) -> N
         "best": fit.recorder.best(),
         "params_sha256": hashlib.sha256(little_endian.tobytes()).hexdigest(),
     }
-    write_json(directory / "summary.json", summary | parts.describe())
+    about = parts.describe()
+    if moved := fit.evaluator.start_moved:
+        about["warnings"] = [
+            *about["warnings"],
+            f"the start was not feasible and was projected: the parameters moved by {moved:.3g} in the L2 norm",
+        ]
+    write_json(directory / "summary.json", summary | about)
 
 
 def _frequencies(log_every: int, log: dict[str, int]) -> dict[str, int]:

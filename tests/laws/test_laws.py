@@ -14,7 +14,7 @@ import gossipsim
 from gossipsim import testing
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from subjects import LEARNERS, STRATEGIES, TOPOLOGIES, experiment
+from subjects import CLOSURES, LEARNERS, OPTIMIZERS, STRATEGIES, TOPOLOGIES, experiment
 
 CNN, FRANK_WOLFE = "CNN with dropout, SGD momentum", "logistic regression, Frank-Wolfe"
 QUADRATIC = "noisy quadratic, SGD with schedule and clipping"
@@ -43,6 +43,27 @@ def test_layout_of_every_strategy(learner: str, tmp_path: Path) -> None:
     reference = _fingerprints(_matrix(learner), 1, tmp_path / "1")
     assert len({one["params_sha256"] for one in reference}) > len(STRATEGIES)  # they are not all the same run
     assert _fingerprints(_matrix(learner), 2, tmp_path / "2") == reference
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_layout_of_every_optimizer(optimizer: str) -> None:
+    """The same bytes on 1, 2 and N processes, behind gradient tracking."""
+    testing.layout(experiment(optimizer, "GT-atc", nodes=4, steps=5), processes=(1, 2, 4))
+
+
+@pytest.mark.parametrize("optimizer", CLOSURES)
+def test_layout_of_optimizers_with_a_closure(optimizer: str) -> None:
+    testing.layout(experiment(optimizer, nodes=4, steps=5), processes=(1, 2, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_with_every_strategy(optimizer: str, tmp_path: Path) -> None:
+    """They run, are not all the same, and have the same bytes on 1 and 3 processes."""
+    config = experiment(optimizer, nodes=3, steps=4) | {"grid": {"strategy": list(STRATEGIES.values())}}
+    reference = _fingerprints(config, 1, tmp_path / "1")
+    assert len({one["params_sha256"] for one in reference}) >= len(STRATEGIES) - 2
+    assert _fingerprints(config, 3, tmp_path / "3") == reference
 
 
 @pytest.mark.slow
@@ -84,6 +105,18 @@ def test_one_node_is_a_plain_loop(learner: str, strategy: str) -> None:
     if learner == QUADRATIC:  # the plain loop has no gradient noise
         config["tasks"] = [{**config["tasks"][0], "task": {"class": "gossipsim.tasks.QuadraticTask"}}]
     testing.degenerate(config)
+
+
+@pytest.mark.parametrize("strategy", ["LocalThenGossip", "GT-atc"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_one_node_is_a_plain_loop_with_every_optimizer(optimizer: str, strategy: str) -> None:
+    """Tracked Frank-Wolfe with one node is Frank-Wolfe, bit for bit."""
+    testing.degenerate(experiment(optimizer, strategy), steps=6)
+
+
+@pytest.mark.parametrize("optimizer", CLOSURES)
+def test_one_node_is_a_plain_loop_with_a_closure(optimizer: str) -> None:
+    testing.degenerate(experiment(optimizer), steps=6)
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
