@@ -96,16 +96,24 @@ class Evaluator:
 
     def everything(self, mean: torch.Tensor) -> dict[str, float]:
         """All metrics of a history record, in its order."""
-        objective = self.objective(mean)
-        loss = objective.pop("train_loss")
+        loss, gradient = self.train_loss(mean, gradient=bool(self._constraints))
         metrics = {"train_loss": loss} | self.held_out_metrics(mean) | self.local_metrics()
         metrics["consensus"] = self.consensus(mean)
-        return metrics | self.theory(mean, loss) | objective
+        metrics |= self.theory(mean, loss)
+        if gradient is not None:
+            metrics |= {"fw_gap": self._gap(mean, gradient), "feasibility": self._violation(mean)}
+        return metrics
 
-    def objective(self, row: torch.Tensor) -> dict[str, float]:
-        """`train_loss` at a row (d,) and, for constrained optimizers, `fw_gap` and `feasibility`."""
-        loss, gradient = self.train_loss(row, gradient=bool(self._constraints))
-        return {"train_loss": loss} | ({} if gradient is None else self._constrained(row, gradient))
+    def constrained(self, row: torch.Tensor, names: list[str]) -> dict[str, float]:
+        """Those of `fw_gap` and `feasibility` that are asked for, at a row (d,); nothing without feasible sets."""
+        if not self._constraints:
+            return {}
+        values = {"feasibility": self._violation(row)}
+        if "fw_gap" in names:
+            _, gradient = self.train_loss(row, gradient=True)
+            assert gradient is not None
+            values["fw_gap"] = self._gap(row, gradient)
+        return values
 
     def train_loss(self, row: torch.Tensor, *, gradient: bool = False) -> tuple[float, torch.Tensor | None]:
         """f(row) = mean over nodes of f_i(row), and on request its gradient (d,)."""
@@ -143,16 +151,20 @@ class Evaluator:
                 metrics[f"local_{split}_{name}_worst"] = float(worst)
         return metrics
 
-    def _constrained(self, mean: torch.Tensor, gradient: torch.Tensor) -> dict[str, float]:
-        """`fw_gap` <g, x - lmo(g)> and `feasibility` (largest violation) at the mean."""
-        self._point(mean)
+    def _gap(self, row: torch.Tensor, gradient: torch.Tensor) -> float:
+        """<g, x - lmo(g)>, summed over the parameters with a set."""
+        self._point(row)
         by_parameter = {id(p): g for p, g in zip(self._parameters, self._views(gradient), strict=True)}
-        gap = violation = 0.0
+        gap = 0.0
         for p, constraint in self._constraints:
-            g, x = by_parameter[id(p)], p.detach()
-            gap += float(torch.sum(g.double() * (x - constraint.lmo(g)).double()))
-            violation = max(violation, float(constraint.violation(x)))
-        return {"fw_gap": gap, "feasibility": violation}
+            g = by_parameter[id(p)]
+            gap += float(torch.sum(g.double() * (p.detach() - constraint.lmo(g)).double()))
+        return gap
+
+    def _violation(self, row: torch.Tensor) -> float:
+        """The largest violation of a defining inequality."""
+        self._point(row)
+        return max(float(constraint.violation(p.detach())) for p, constraint in self._constraints)
 
     def _feasible(self, x: torch.Tensor) -> bool:
         """Whether the known optimum also is that of the constrained problem."""

@@ -247,8 +247,10 @@ class _Fit:
 
     def _extra_fields(self, names: list[str], mean: torch.Tensor) -> dict[str, float]:
         values: dict[str, float] = {}
-        if {"train_loss", "fw_gap", "feasibility"} & set(names):
-            values |= self.evaluator.objective(mean)
+        if "train_loss" in names:
+            values["train_loss"] = self.evaluator.train_loss(mean)[0]
+        if "fw_gap" in names or "feasibility" in names:
+            values |= self.evaluator.constrained(mean, names)
         if any(name.startswith(("val_", "test_")) for name in names):
             values |= self.evaluator.held_out_metrics(mean)
         rates = [node.optimizer.param_groups[0].get("lr") for node in self.nodes]

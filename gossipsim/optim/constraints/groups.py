@@ -35,7 +35,7 @@ class GroupL1(NormBall):
     tensor([ 0.0000,  0.0000, -0.6000,  0.8000])
     """
 
-    groups: Groups
+    groups: Groups = "rows"
 
     def __post_init__(self) -> None:
         super().__post_init__()
