@@ -119,7 +119,11 @@ def turn_to(variant: Variant, at_x: float, v: tuple[int, float], at_atoms: Tenso
 
 
 def cached_turn(variant: Variant, at_x: float, at_atoms: Tensor, wanted: float) -> Turn | None:
-    """The direction without an oracle, the best atom for a vertex, where it promises as much progress as is wanted."""
+    """The direction without an oracle, the best atom for a vertex, where it promises as much progress as is wanted.
+
+    And more than rounding: a gap that once was none would else be enough for ever after.
+    """
     best = int(at_atoms.argmin())
     turn = turn_to(variant, at_x, (best, float(at_atoms[best])), at_atoms)
-    return turn if turn.progress >= wanted and 0 < turn.progress < math.inf else None
+    rounding = 4 * torch.finfo(at_atoms.dtype).eps * float(at_atoms.abs().max())
+    return turn if turn.progress >= wanted and rounding < turn.progress < math.inf else None

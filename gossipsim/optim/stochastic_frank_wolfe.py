@@ -61,8 +61,8 @@ class StochasticFrankWolfe(RuledOptimizer):
         lr: float = 0.1,
         momentum: float | Literal["4/(t+8)^(2/3)"] = 0.9,
         rescale: Literal["diameter", "gradient"] | None = "diameter",
-        *,
         step_size: Rule | None = None,
+        *,
         estimator: Literal["momentum", "nesterov", "storm"] = "momentum",
     ) -> None:
         if step_size is not None and lr != 0.1:

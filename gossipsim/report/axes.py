@@ -41,7 +41,13 @@ def scale_vertically(axes: Axes, curves: Sequence[Curve], metric: str, *, bands:
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - margin, high + margin)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    largest = max(abs(low), abs(high))
+    if largest == 0 or 1e-3 < largest < 1e5:
+        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+        return
+    power = math.floor(math.log10(largest))  # in the label: above the axis it would stand in the title
+    axes.set_ylabel(f"{names.label(metric)} (1e{power})")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:.3g}"))
 
 
 def _log_limits(means: NDArray[Any], values: NDArray[Any], metric: str) -> tuple[float, float] | None:

@@ -44,7 +44,7 @@ class MatrixCompletionTask(InMemory):
 
     >>> task = MatrixCompletionTask(rows=8, columns=6, rank=2, nodes=2)
     >>> [len(shard) for shard in task.shards], round(float(torch.linalg.svdvals(task.truth).sum()) ** 2)
-    ([10, 9], 96)
+    ([9, 10], 96)
     """
 
     num_classes = 1
