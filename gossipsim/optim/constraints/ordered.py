@@ -95,7 +95,8 @@ class KNormBall(_OrderedBall):
         k, flat = self._count(g.shape), g.reshape(-1)
         magnitude = flat.abs()
         where = first_largest(magnitude)
-        single = torch.zeros_like(flat).scatter_(0, where, torch.copysign(flat.new_tensor([self.r]), flat[where]))
+        single = torch.zeros_like(flat)
+        single[where] = math.copysign(self.r, float(flat[where]))
         spread = flat.sign() * (self.r / k)
         return -torch.where(k * magnitude[where] >= magnitude.sum(), single, spread).add_(flat, alpha=0).view(g.shape)
 
