@@ -95,6 +95,12 @@ OPTIMIZERS: dict[str, list[dict[str, Any]]] = {
             {"constraint": _set("KSparsePolytope", radius="auto*5", k=0.1)},
         ),
         (
+            "FW, nuclear ball by Lanczos",
+            {"class": "gossipsim.models.MLP", "params": {"hidden": [73, 71]}},
+            "FrankWolfe",
+            {"constraint": _set("NuclearBall", radius="auto*20")},
+        ),
+        (
             "SFW, nuclear ball by Lanczos",
             {"class": "gossipsim.models.MLP", "params": {"hidden": [80, 72]}},
             "StochasticFrankWolfe",
