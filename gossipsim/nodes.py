@@ -166,6 +166,23 @@ class Nodes:
             self._state[name] = torch.zeros_like(self.X)
         return self._state[name]
 
+    def learning_rates(self) -> torch.Tensor:
+        """The present learning rate of each hosted node's optimizer, (n, 1).
+
+        Raises:
+            ValueError: for an optimizer without one, and with several.
+        """
+        rates = []
+        for node in self._members:
+            found = {float(group.get("lr", 0)) for group in node.optimizer.param_groups}
+            if len(found) > 1 or not min(found) > 0:
+                raise ValueError(
+                    f"this strategy divides by the learning rate: {type(node.optimizer).__name__} must have one `lr` "
+                    f"above 0, it has {', '.join(map(str, sorted(found)))}"
+                )
+            rates.append(found.pop())
+        return torch.tensor(rates, dtype=self.X.dtype, device=self.X.device).unsqueeze(1)
+
     def grad(self, at: torch.Tensor | None = None) -> torch.Tensor:
         """One stochastic gradient per hosted node, at its row or at other rows of the same shape: a new (n, d).
 

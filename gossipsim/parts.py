@@ -211,7 +211,18 @@ class Parts:
             return ignored
         network, needs = self.network, self.claims.needs
         with self.blame_network():
-            return ignored + network.problems(needs)[1] + self._untracked()
+            return ignored + network.problems(needs)[1] + self._untracked() + self._unstable()
+
+    def _unstable(self) -> list[str]:
+        """Whether W has an eigenvalue below what the strategy can take."""
+        bound = self.claims.lambda_min
+        found = None if bound is None or self.network.period != 1 else self.network.certificate()["lambda_min"]
+        if bound is None or found is None or found >= bound - 1e-9:
+            return []
+        return [
+            f"{self.run.origins.of('network.weights')}: lambda_min of W is {found:.4g}, and "
+            f"{self.run.strategy['class']} diverges with small steps below {bound:.4g}; gossipsim.network.Lazy lifts it"
+        ]
 
     def _untracked(self) -> list[str]:
         """Whether local oracles are averaged where the nodes differ."""

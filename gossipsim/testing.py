@@ -30,6 +30,7 @@ from gossipsim.nodes import Nodes, needs_closure, trainable
 from gossipsim.parts import Parts, Tensors
 from gossipsim.results import Run
 from gossipsim.runner import run
+from gossipsim.strategies.strategy import Alone
 from gossipsim.streams import generator, global_stream
 from gossipsim.world import World
 
@@ -82,18 +83,30 @@ def plain_loop(parts: Parts, steps: int) -> np.ndarray[Any, Any]:
     optimizer, scheduler = parts.optimizer(model)
     batches = BatchStream(parts.shards[0], trainer.batch_size, generator(seed, 0, "data"))
     epoch = trainer.epoch_length(len(parts.shards[0]), 1)
+    alone, kept = parts.claims.alone, [torch.zeros_like(p) for p in trainable(model)]
     with global_stream(generator(seed, 0, "model")):
         for step in range(1, steps + 1):
             batch = batches.next()
-            gradient = partial(_backward, parts, model, optimizer, (inputs[batch], targets[batch]))
-            gradient()
+            backward = partial(_backward, parts, model, optimizer, (inputs[batch], targets[batch]))
+            backward()
+            if alone is not None:
+                _replace_gradients(model, alone, kept)
+            _clip(parts, model)
             if needs_closure(optimizer):
-                optimizer.step(gradient)  # type: ignore[arg-type]  # torch's closures return tensors
+                optimizer.step(backward)  # type: ignore[arg-type]  # torch's closures return tensors
             else:
                 optimizer.step()
             if scheduler is not None and (parts.schedule_every == "step" or step % epoch == 0):
                 scheduler.step()
     return torch.cat([p.detach().reshape(-1) for p in trainable(model)]).numpy()
+
+
+def _replace_gradients(model: torch.nn.Module, alone: Alone, kept: list[torch.Tensor]) -> None:
+    """What the method makes of a gradient on a node by itself, with the state that it keeps for it."""
+    for k, p in enumerate(trainable(model)):
+        assert p.grad is not None
+        direction, kept[k] = alone(kept[k], p.grad)
+        p.grad = direction.clone()  # clipping must not reach what is kept
 
 
 def _backward(parts: Parts, model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Tensors) -> torch.Tensor:
@@ -105,10 +118,13 @@ def _backward(parts: Parts, model: torch.nn.Module, optimizer: torch.optim.Optim
     if regularizer is not None:
         loss = loss + regularizer(model)
     torch.autograd.backward(loss)
+    return loss
+
+
+def _clip(parts: Parts, model: torch.nn.Module) -> None:
     clip = parts.run.optimizer.get("clip_grad_norm")
     if clip is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-    return loss
 
 
 def mean_preservation(config: Config, rounds: int = 20, tolerance: float = 1e-12) -> None:

@@ -15,7 +15,18 @@ STRATEGIES: dict[str, Any] = {
     "GT-semi": {"class": "gossipsim.strategies.GradientTracking", "params": {"variant": "semi"}},
     "GT-atc": {"class": "gossipsim.strategies.GradientTracking", "params": {"variant": "atc"}},
     "AllReduce": "gossipsim.strategies.AllReduce",
+    "EXTRA": "gossipsim.strategies.EXTRA",
+    "exact diffusion": "gossipsim.strategies.ExactDiffusion",
+    "D2": "gossipsim.strategies.D2",
+    "DmSGD": "gossipsim.strategies.DmSGD",
+    "DecentLaM": "gossipsim.strategies.DecentLaM",
+    "QG-DSGDm": {"class": "gossipsim.strategies.QGDSGDm", "params": {"momentum": 0.8, "mu": 0.7}},
+    "3 exchanges": {"class": "gossipsim.strategies.MultiGossip", "params": {"exchanges": 3}},
+    "Chebyshev": {"class": "gossipsim.strategies.MultiGossip", "params": {"exchanges": 3, "chebyshev": True}},
 }
+
+SYMMETRIC = {"EXTRA", "exact diffusion", "D2", "Chebyshev"}
+"""Strategies that need a symmetric W, and so a graph without directions."""
 
 TOPOLOGIES: dict[str, Any] = {
     "ring": "gossipsim.network.ring",

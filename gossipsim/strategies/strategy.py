@@ -5,12 +5,16 @@ A user's strategy needs no base class; these three names are all that is asked f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from gossipsim.mixing import Mix
 from gossipsim.nodes import Nodes
+
+Alone = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,11 @@ class Claims:
         exact_lmo: the same for optimizers that normalise the direction (Frank-Wolfe, Muon, Scion).
         needs: properties of the graph and of W without which the run is refused: "connected", "doubly_stochastic",
             "row_stochastic", "column_stochastic", "symmetric". What is usual but not needed only warns.
+        lambda_min: bound on the smallest eigenvalue of W: below it small steps diverge, and the run is warned.
         sends: rows that a node sends to each out-neighbour per round once under way.
         over: "graph", or "complete" for methods that ignore the topology and reach all nodes.
+        alone: what one node by itself hands to its optimizer, (state, gradient) -> (direction, new state) with a state
+            that is zero at first; None: the gradient, so that the method is the plain optimizer.
         closure: the direction handed to the optimizer is the plain gradient at the node's own row, so that an
             optimizer may evaluate the same batch again (line search, LBFGS).
         citation: where the method comes from.
@@ -33,8 +40,10 @@ class Claims:
     exact: bool | None = None
     exact_lmo: bool | None = None
     needs: frozenset[str] = frozenset({"connected", "doubly_stochastic"})
+    lambda_min: float | None = None
     sends: int = 1
     over: str = "graph"
+    alone: Alone | None = None
     closure: bool = False
     citation: str = ""
 

@@ -14,11 +14,17 @@ import gossipsim
 from gossipsim import testing
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from subjects import CLOSURES, LEARNERS, OPTIMIZERS, STRATEGIES, TOPOLOGIES, experiment
+from subjects import CLOSURES, LEARNERS, OPTIMIZERS, STRATEGIES, SYMMETRIC, TOPOLOGIES, experiment
 
 CNN, FRANK_WOLFE = "CNN with dropout, SGD momentum", "logistic regression, Frank-Wolfe"
 QUADRATIC = "noisy quadratic, SGD with schedule and clipping"
 STATIC = [name for name in TOPOLOGIES if name != "one-peer exponential"]
+
+
+def _pairs(*topologies: str) -> list[tuple[str, str]]:
+    """Every strategy with each of the topologies that it can use."""
+    directed = {"exponential", "one-peer exponential"}
+    return [(t, s) for t in topologies for s in STRATEGIES if not (t in directed and s in SYMMETRIC)]
 
 
 def _fingerprints(config: dict[str, Any], processes: int, workflow: Path) -> list[dict[str, Any]]:
@@ -27,11 +33,11 @@ def _fingerprints(config: dict[str, Any], processes: int, workflow: Path) -> lis
     return [testing.fingerprint(run) for run in results.runs]
 
 
-def _matrix(learner: str) -> dict[str, Any]:
-    """Every strategy on a ring, a random and a complete graph."""
+def _matrix(learner: str, *topologies: str) -> dict[str, Any]:
+    """Every strategy on each of the graphs."""
     config = experiment(learner)
     config["grid"] = {
-        "network.topology": [TOPOLOGIES[name] for name in ("ring", "Erdos-Renyi", "complete")],
+        "network.topology": [TOPOLOGIES[name] for name in topologies],
         "strategy": list(STRATEGIES.values()),
     }
     return config
@@ -40,9 +46,10 @@ def _matrix(learner: str) -> dict[str, Any]:
 @pytest.mark.parametrize("learner", [CNN, FRANK_WOLFE])
 def test_layout_of_every_strategy(learner: str, tmp_path: Path) -> None:
     """The same bytes on 1 and 2 processes."""
-    reference = _fingerprints(_matrix(learner), 1, tmp_path / "1")
-    assert len({one["params_sha256"] for one in reference}) > len(STRATEGIES)  # they are not all the same run
-    assert _fingerprints(_matrix(learner), 2, tmp_path / "2") == reference
+    config = _matrix(learner, "Erdos-Renyi")
+    reference = _fingerprints(config, 1, tmp_path / "1")
+    assert len({one["params_sha256"] for one in reference}) == len(STRATEGIES)  # they are not the same run
+    assert _fingerprints(config, 2, tmp_path / "2") == reference
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -70,10 +77,11 @@ def test_every_optimizer_with_every_strategy(optimizer: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("learner", [CNN, FRANK_WOLFE])
 def test_layout_of_every_strategy_on_more_processes_and_under_torchrun(learner: str, tmp_path: Path) -> None:
     """The same bytes on 1, 4 and 8 processes and on the 8 ranks of a torchrun job."""
-    reference = _fingerprints(_matrix(learner), 1, tmp_path / "1")
+    config = _matrix(learner, "ring", "Erdos-Renyi", "complete")
+    reference = _fingerprints(config, 1, tmp_path / "1")
     for processes in (4, 8):
-        assert _fingerprints(_matrix(learner), processes, tmp_path / str(processes)) == reference
-    (tmp_path / "config.json").write_text(json.dumps(_matrix(learner)))
+        assert _fingerprints(config, processes, tmp_path / str(processes)) == reference
+    (tmp_path / "config.json").write_text(json.dumps(config))
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=8"),
         *("-m", "gossipsim.runner", "--config", tmp_path / "config.json", "--workflow", tmp_path / "torchrun"),
@@ -129,9 +137,8 @@ def test_gossip_contracts_as_the_spectrum_predicts(topology: str) -> None:
     testing.contraction(experiment(QUADRATIC, topology=topology))
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("topology", ["ring", "star", "one-peer exponential"])
-def test_light_cone(strategy: str, topology: str) -> None:
+@pytest.mark.parametrize(("topology", "strategy"), _pairs("ring", "star", "one-peer exponential"))
+def test_light_cone(topology: str, strategy: str) -> None:
     testing.light_cone(experiment(QUADRATIC, strategy, topology, nodes=16), node=3, rounds=2)
 
 
@@ -141,9 +148,8 @@ def test_relabelling(learner: str, strategy: str) -> None:
     testing.relabelling(experiment(learner, strategy, "Erdos-Renyi", init="independent"))
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("topology", ["star", "one-peer exponential"])
-def test_traffic(strategy: str, topology: str) -> None:
+@pytest.mark.parametrize(("topology", "strategy"), _pairs("star", "one-peer exponential"))
+def test_traffic(topology: str, strategy: str) -> None:
     testing.traffic(experiment(QUADRATIC, strategy, topology, steps=6), processes=(1, 3))
 
 

@@ -82,6 +82,68 @@ def _all_reduce(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Arra
     return X
 
 
+def _extra(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    half = (np.eye(N) + W) / 2
+    old, X = X, W @ X - ETA * G(X)
+    for _ in range(T - 1):
+        old, X = X, 2 * half @ X - half @ old - ETA * (G(X) - G(old))
+    return X
+
+
+def _exact_diffusion(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    psi_old = X
+    for _ in range(T):
+        psi = X - ETA * G(X)
+        X, psi_old = (np.eye(N) + W) / 2 @ (psi + X - psi_old), psi
+    return X
+
+
+def _d2(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    old, X = X, W @ (X - ETA * G(X))
+    for _ in range(T - 1):
+        old, X = X, W @ (2 * X - old - ETA * (G(X) - G(old)))
+    return X
+
+
+BETA = 0.8
+
+
+def _dmsgd(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    M = np.zeros_like(X)
+    for _ in range(T):
+        M = BETA * M + G(X)
+        X = W @ (X - ETA * M)
+    return X
+
+
+def _decentlam(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    M = np.zeros_like(X)
+    for _ in range(T):
+        M = BETA * M + (X - W @ (X - ETA * G(X))) / ETA
+        X = X - ETA * M
+    return X
+
+
+def _quasi_global(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    kept = np.zeros_like(X)
+    for _ in range(T):
+        new = W @ (X - ETA * (BETA * kept + G(X)))
+        kept = 0.7 * kept + 0.3 * (X - new) / ETA
+        X = new
+    return X
+
+
+def _with_matrix(make: Callable[[Array], Array]) -> Callable[..., Array]:
+    """Adapt-then-combine with a function of W."""
+    return lambda X, W, G, T: _local_then_gossip(X, make(W), G, T)
+
+
+def _chebyshev(W: Array) -> Array:
+    """T_3(W/rho)/T_3(1/rho), written out: T_3(x) = 4 x^3 - 3 x."""
+    rho = np.linalg.norm(W - 1 / N, 2)
+    return (4 * np.linalg.matrix_power(W / rho, 3) - 3 * W / rho) / (4 / rho**3 - 3 / rho)
+
+
 def _strategy(name: str, **params: Any) -> dict[str, Any]:
     return {"class": f"gossipsim.strategies.{name}", "params": params}
 
@@ -98,6 +160,17 @@ METHODS: dict[str, tuple[dict[str, Any], Callable[..., Array]]] = {
     "semi": (_strategy("GradientTracking", variant="semi"), _tracking("semi")),
     "atc": (_strategy("GradientTracking", variant="atc"), _tracking("atc")),
     "all-reduce": (_strategy("AllReduce"), _all_reduce),
+    "EXTRA": (_strategy("EXTRA"), _extra),
+    "exact diffusion": (_strategy("ExactDiffusion"), _exact_diffusion),
+    "D2": (_strategy("D2"), _d2),
+    "DmSGD": (_strategy("DmSGD", momentum=BETA), _dmsgd),
+    "DecentLaM": (_strategy("DecentLaM", momentum=BETA), _decentlam),
+    "QG-DSGDm": (_strategy("QGDSGDm", momentum=BETA, mu=0.7), _quasi_global),
+    "3 exchanges": (
+        _strategy("MultiGossip", exchanges=3),
+        _with_matrix(lambda W: np.linalg.matrix_power(W, 3)),
+    ),
+    "Chebyshev": (_strategy("MultiGossip", exchanges=3, chebyshev=True), _with_matrix(_chebyshev)),
 }
 
 
@@ -151,17 +224,21 @@ def _hessian_and_target() -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize("method", ["ATC", "DGD", "CTA"])
+@pytest.mark.parametrize("method", ["ATC", "DGD", "CTA", "DmSGD", "DecentLaM", "QG-DSGDm"])
 def test_biased_fixed_points(method: str, graph: str, tmp_path: Path) -> None:
     """D-SGD in its three orders stops where ALGORITHMS says, away from the optimum."""
     H, Hb = _hessian_and_target()
     W = np.kron(_metropolis_hastings(GRAPHS[graph]), np.eye(D))
-    identity = np.eye(N * D)
+    identity, larger = np.eye(N * D), ETA / (1 - BETA)
     atc = np.linalg.solve(identity - W @ (identity - ETA * H), ETA * W @ Hb)
     expected = {
         "ATC": atc,
         "DGD": np.linalg.solve(identity - W + ETA * H, ETA * Hb),
         "CTA": np.linalg.solve(identity - (identity - ETA * H) @ W, ETA * Hb),
+        # momentum: D-SGD's point at the step eta/(1 - beta), or kept at eta
+        "DmSGD": np.linalg.solve(identity - W @ (identity - larger * H), larger * W @ Hb),
+        "DecentLaM": atc,
+        "QG-DSGDm": atc,
     }[method]
     run = _run(tmp_path, METHODS[method][0], graph, ENOUGH).runs[0]
     assert np.abs(run.parameters().reshape(-1) - expected).max() <= 1e-10
@@ -171,7 +248,7 @@ def test_biased_fixed_points(method: str, graph: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize("variant", ["diging", "semi", "atc", "all-reduce"])
+@pytest.mark.parametrize("variant", ["diging", "semi", "atc", "all-reduce", "EXTRA", "exact diffusion", "D2"])
 def test_exact_methods_reach_the_optimum(variant: str, graph: str, tmp_path: Path) -> None:
     A, b = _problem()
     optimum = np.linalg.solve(np.einsum("nmd,nme->de", A, A), np.einsum("nmd,nm->d", A, b))
