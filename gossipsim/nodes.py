@@ -160,10 +160,10 @@ class Nodes:
     def __len__(self) -> int:
         return len(self._members)
 
-    def rows(self, name: str) -> torch.Tensor:
-        """State of the algorithm: a named matrix (n, d) like X, zero at first, kept with the nodes."""
+    def rows(self, name: str, width: int | None = None) -> torch.Tensor:
+        """State of the algorithm: a named matrix (n, d) like X, or (n, width), zero at first, kept with the nodes."""
         if name not in self._state:
-            self._state[name] = torch.zeros_like(self.X)
+            self._state[name] = self.X.new_zeros(len(self), self.layout.d if width is None else width)
         return self._state[name]
 
     def learning_rates(self) -> torch.Tensor:

@@ -272,7 +272,7 @@ class Parts:
         complete = self.claims.over == "complete"
         edges = self.count * (self.count - 1) if complete else self.network.messages(0)
         slem = None if complete else self.network.certificate()["slem"]
-        sent = self.claims.sends * edges * row
+        sent = edges * (self.claims.sends * row + self.claims.numbers * self.dtype.itemsize)
         return {"parameters": parameters, "bytes_per_round": sent, "row_bytes": self.count * row, "slem": slem}
 
     @contextmanager

@@ -204,12 +204,12 @@ def streams(seeds: int = 10, nodes: int = 200, purposes: Sequence[str] = ("data"
 def traffic(config: Config, processes: Sequence[int] = (1, 2), rounds: int = 4) -> None:
     """Law 9: recorded bytes are the sum over directed edges of what the algorithm claims to send, for every P."""
     parts = _parts(config)
-    row = trajectory(parts, 1)[-1][0].nbytes
+    row = trajectory(parts, 1)[-1][0]
     counts = [mix.traffic.bytes_sent for _, mix in _states(parts, rounds)]
     steady = counts[-1] - counts[-2]
     complete = parts.claims.over == "complete"
     edges = parts.count * (parts.count - 1) if complete else parts.network.messages(rounds - 1)
-    expected = parts.claims.sends * edges * row
+    expected = edges * (parts.claims.sends * row.nbytes + parts.claims.numbers * row.itemsize)
     _hold(steady == expected, f"traffic: a round sends {steady} bytes, the claim is {expected}")
     with tempfile.TemporaryDirectory(prefix="gossipsim-law-") as folder:
         recorded = {

@@ -21,6 +21,9 @@ STRATEGIES: dict[str, Any] = {
     "DmSGD": "gossipsim.strategies.DmSGD",
     "DecentLaM": "gossipsim.strategies.DecentLaM",
     "QG-DSGDm": {"class": "gossipsim.strategies.QGDSGDm", "params": {"momentum": 0.8, "mu": 0.7}},
+    "GT-momentum": {"class": "gossipsim.strategies.GradientTracking", "params": {"momentum": 0.8}},
+    "push-sum": "gossipsim.strategies.PushSum",
+    "Push-DIGing": "gossipsim.strategies.PushDIGing",
     "3 exchanges": {"class": "gossipsim.strategies.MultiGossip", "params": {"exchanges": 3}},
     "Chebyshev": {"class": "gossipsim.strategies.MultiGossip", "params": {"exchanges": 3, "chebyshev": True}},
 }
@@ -35,6 +38,7 @@ TOPOLOGIES: dict[str, Any] = {
     "complete": "networkx.complete_graph",
     "exponential": "gossipsim.network.exponential",
     "one-peer exponential": "gossipsim.network.OnePeerExponential",
+    "hyper-hypercube": {"class": "gossipsim.network.HyperHypercube", "params": {"k": 1}},
 }
 
 _DIGITS = {"class": "gossipsim.tasks.DigitsSupervisedTask", "params": {"train_size": 400, "val_size": 60}}

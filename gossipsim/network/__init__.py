@@ -1,9 +1,23 @@
 """Who exchanges with whom, with what weight, and how fast that brings the nodes to their mean."""
 
+from gossipsim.network.families import (
+    barabasi_albert,
+    barbell,
+    binary_tree,
+    caterpillar,
+    directed_ring,
+    edge_list,
+    expander,
+    geometric,
+    lollipop,
+    two_cliques,
+)
+from gossipsim.network.names import NAMES, resolve
 from gossipsim.network.network import Network, messages
-from gossipsim.network.spectrum import Spectrum, spectrum
+from gossipsim.network.periodic import BaseGraph, HyperHypercube
+from gossipsim.network.rates import effective_neighbours, exact_after, mixing_time
+from gossipsim.network.spectrum import Spectrum, contraction, spectrum
 from gossipsim.network.topologies import (
-    NAMES,
     OnePeerExponential,
     complete,
     davis,
@@ -16,35 +30,64 @@ from gossipsim.network.topologies import (
     les_miserables,
     path,
     random_regular,
-    resolve,
     ring,
     small_world,
     star,
     torus,
 )
-from gossipsim.network.weights import BestConstant, Lazy, MaxDegree, MetropolisHastings, Uniform, Weights
+from gossipsim.network.weights import (
+    BestConstant,
+    FromFile,
+    Lazy,
+    MaxDegree,
+    MetropolisHastings,
+    Own,
+    Push,
+    Sinkhorn,
+    Uniform,
+    Weights,
+)
 
 __all__ = [
     "NAMES",
+    "BaseGraph",
     "BestConstant",
+    "FromFile",
+    "HyperHypercube",
     "Lazy",
     "MaxDegree",
     "MetropolisHastings",
     "Network",
     "OnePeerExponential",
+    "Own",
+    "Push",
+    "Sinkhorn",
     "Spectrum",
     "Uniform",
     "Weights",
+    "barabasi_albert",
+    "barbell",
+    "binary_tree",
+    "caterpillar",
     "complete",
+    "contraction",
     "davis",
+    "directed_ring",
+    "edge_list",
+    "effective_neighbours",
     "erdos_renyi",
+    "exact_after",
+    "expander",
     "exponential",
     "florentine",
+    "geometric",
     "grid",
     "hypercube",
     "karate",
     "les_miserables",
+    "lollipop",
     "messages",
+    "mixing_time",
     "path",
     "random_regular",
     "resolve",
@@ -53,4 +96,5 @@ __all__ = [
     "spectrum",
     "star",
     "torus",
+    "two_cliques",
 ]

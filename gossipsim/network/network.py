@@ -1,9 +1,9 @@
 """The network of a run: a topology, checked and normalised, and the mixing matrix of every round.
 
 A topology is a networkx graph, or any object with ``graph(round) -> networkx graph``; a ``period``
-attribute says that its graphs repeat. Graphs are normalised: labels 0..n-1 in networkx order, self-loops
-dropped, multi-edges once, attributes ignored, direction kept. With one node W = [[1.]] and nothing is
-exchanged.
+attribute says that its graphs repeat, and ``matrix(round)`` is the W that it brings for the weights ``Own``.
+Graphs are normalised: labels 0..n-1 in networkx order, self-loops dropped, multi-edges once, attributes
+ignored, direction kept. With one node W = [[1.]] and nothing is exchanged.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import networkx as nx
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from gossipsim.network.spectrum import TOLERANCE, Matrix, Spectrum, as_matrix, contraction, spectrum
+from gossipsim.network.rates import exact_after
+from gossipsim.network.spectrum import DENSE_LIMIT, TOLERANCE, Matrix, Spectrum, as_matrix, contraction, spectrum
 from gossipsim.network.topologies import Graph
-from gossipsim.network.weights import MetropolisHastings, Weights, adjacency
+from gossipsim.network.weights import MetropolisHastings, Own, Weights, adjacency
 
 NEEDS = frozenset({"connected", "doubly_stochastic", "row_stochastic", "column_stochastic", "symmetric"})
 
@@ -111,7 +112,8 @@ class Network:
         of one round (the larger of in and out). `connected` means strongly connected where directed, over a
         whole period where the graph changes. Of a time-varying network `slem` is the per-round mean
         ``slem_period ** (1 / rounds)`` of the product over one period, `slem_rounds` the single rounds',
-        and `lambda_2`, `lambda_min` are null. `rounds_examined` appears where the period is unknown.
+        `exact_after` the rounds that give the exact mean or null (absent for thousands of nodes), and `lambda_2`,
+        `lambda_min` are null. `rounds_examined` appears where the period is unknown.
         """
         spectra = self._spectra
         first = spectra[0]
@@ -137,6 +139,8 @@ class Network:
         if varying:
             certificate["slem_period"] = self._slem_period
             certificate["slem_rounds"] = [s.slem for s in spectra]
+            if self.nodes <= DENSE_LIMIT:
+                certificate["exact_after"] = self._exact_after
         if self.period is None:
             certificate["rounds_examined"] = len(self._rounds)
         return certificate
@@ -164,6 +168,11 @@ class Network:
                 f"{self._where('weights')} is not symmetric (W[i, j] differs from W[j, i]); "
                 f"use an undirected topology with {_ROOM}MetropolisHastings"
             )
+        if self._brings_weights and not isinstance(self.weights, Own):
+            warnings.append(
+                f"{self._where('weights')} replaces the weights that this topology brings and that its "
+                f"convergence rests on; use {_ROOM}Own"
+            )
         if not errors and len(self._component_sizes) == 1 and self._holds("doubly_stochastic"):
             warnings.extend(self._not_contracting())
         return errors, warnings
@@ -186,6 +195,10 @@ class Network:
         return 0.0 if product < TOLERANCE else product
 
     @property
+    def _exact_after(self) -> int | None:
+        return exact_after([self.matrix(r) for r in self._rounds]) if self._slem_period == 0 else None
+
+    @property
     def _slem(self) -> float:
         return math.pow(self._slem_period, 1 / len(self._rounds))
 
@@ -203,6 +216,10 @@ class Network:
         for graph in graphs:
             union.add_edges_from((graph.to_directed(as_view=True) if directed else graph).edges())
         return union
+
+    @property
+    def _brings_weights(self) -> bool:
+        return callable(getattr(self.topology, "matrix", None))
 
     @cached_property
     def _component_sizes(self) -> list[int]:
@@ -237,7 +254,9 @@ class Network:
             sums = np.concatenate([np.asarray(self.matrix(r).sum(axis=axis)) for r in self._rounds])
             if np.abs(sums - 1).max() > TOLERANCE:
                 details.append(f"{names[axis]} sum to {sums.min():.4g} ... {sums.max():.4g}")
-        if not self._union.is_directed():
+        if wanted == "column_stochastic":
+            remedy = f"use {_ROOM}Push"
+        elif not self._union.is_directed():
             remedy = f"use {_ROOM}MetropolisHastings"
         else:
             remedy = (
@@ -295,7 +314,8 @@ class Network:
     def _build_matrix(self, round: int) -> Matrix:  # noqa: A002
         graph = self.graph(round)
         try:
-            W = as_matrix(self.weights(graph))
+            own = isinstance(self.weights, Own) and self._brings_weights
+            W = as_matrix(self.topology.matrix(round) if own else self.weights(graph))
         except ValueError as error:
             raise ValueError(f"{self._where('weights')}: {error}") from error
         if W.shape != (self.nodes, self.nodes):

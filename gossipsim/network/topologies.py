@@ -13,10 +13,9 @@ Decentralized Deep Training", NeurIPS 2021. Social graphs: networkx's copies of 
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -34,26 +33,26 @@ def ring(n: int) -> Graph:
     >>> sorted(ring(4).edges)
     [(0, 1), (0, 3), (1, 2), (2, 3)]
     """
-    _check_size("ring", n)
-    return _graph(n, ((i, (i + 1) % n) for i in range(n) if n > 1))
+    check_size("ring", n)
+    return undirected(n, ((i, (i + 1) % n) for i in range(n) if n > 1))
 
 
 def path(n: int) -> Graph:
     """A line: the slowest connected graph for its number of edges."""
-    _check_size("path", n)
-    return _graph(n, ((i, i + 1) for i in range(n - 1)))
+    check_size("path", n)
+    return undirected(n, ((i, i + 1) for i in range(n - 1)))
 
 
 def star(n: int) -> Graph:
     """Node 0 exchanges with all others: a server and its clients (networkx's star_graph(n) has n + 1)."""
-    _check_size("star", n)
-    return _graph(n, ((0, i) for i in range(1, n)))
+    check_size("star", n)
+    return undirected(n, ((0, i) for i in range(1, n)))
 
 
 def complete(n: int) -> Graph:
     """Everyone exchanges with everyone: one round reaches the exact mean."""
-    _check_size("complete", n)
-    return _graph(n, itertools.combinations(range(n), 2))
+    check_size("complete", n)
+    return undirected(n, itertools.combinations(range(n), 2))
 
 
 def grid(n: int) -> Graph:
@@ -62,7 +61,7 @@ def grid(n: int) -> Graph:
     >>> max(dict(grid(12).degree).values())
     4
     """
-    _check_size("grid", n)
+    check_size("grid", n)
     rows = _most_square(n, smallest_side=1)
     assert rows is not None
     return _lattice(rows, n // rows, wrap=False)
@@ -74,7 +73,7 @@ def torus(n: int) -> Graph:
     Raises:
         ValueError: when `n` has no factorisation with both sides at least 3.
     """
-    _check_size("torus", n)
+    check_size("torus", n)
     rows = _most_square(n, smallest_side=3)
     if rows is None:
         below = next((m for m in range(n - 1, 8, -1) if _most_square(m, smallest_side=3)), None)
@@ -92,13 +91,13 @@ def hypercube(n: int) -> Graph:
     Raises:
         ValueError: when `n` is not a power of two.
     """
-    _check_size("hypercube", n)
+    check_size("hypercube", n)
     dimension = n.bit_length() - 1
     if n != 1 << dimension:
         raise ValueError(
             f"hypercube: n must be a power of two, got {n}; the nearest allowed: {1 << dimension} or {2 << dimension}"
         )
-    return _graph(n, ((i, i ^ (1 << k)) for i in range(n) for k in range(dimension) if i < i ^ (1 << k)))
+    return undirected(n, ((i, i ^ (1 << k)) for i in range(n) for k in range(dimension) if i < i ^ (1 << k)))
 
 
 def erdos_renyi(n: int, p: float | None = None, seed: int = 0) -> Graph:
@@ -107,11 +106,11 @@ def erdos_renyi(n: int, p: float | None = None, seed: int = 0) -> Graph:
     Raises:
         ValueError: when `p` is not in [0, 1].
     """
-    _check_size("erdos_renyi", n)
+    check_size("erdos_renyi", n)
     if p is None:
         p = min(1.0, 2 * math.log(n) / (n - 1)) if n > 1 else 0.0
-    _check_probability("erdos_renyi", p)
-    return _graph(n, nx.fast_gnp_random_graph(n, p, seed=seed).edges)
+    check_probability("erdos_renyi", p)
+    return undirected(n, nx.fast_gnp_random_graph(n, p, seed=seed).edges)
 
 
 def random_regular(n: int, degree: int = 4, seed: int = 0) -> Graph:
@@ -122,7 +121,7 @@ def random_regular(n: int, degree: int = 4, seed: int = 0) -> Graph:
     Raises:
         ValueError: when no such graph exists: it needs 0 <= degree < n and an even n x degree.
     """
-    _check_size("random_regular", n)
+    check_size("random_regular", n)
     if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree < n:
         raise ValueError(f"random_regular: degree must be an integer from 0 to n - 1 = {n - 1}, got {degree!r}")
     if n * degree % 2:
@@ -131,7 +130,7 @@ def random_regular(n: int, degree: int = 4, seed: int = 0) -> Graph:
             f"random_regular: n x degree must be even, got n = {n} and degree = {degree}; "
             f"take degree {degrees}, or n = {n + 1}"
         )
-    return _graph(n, nx.random_regular_graph(degree, n, seed=seed).edges)
+    return undirected(n, nx.random_regular_graph(degree, n, seed=seed).edges)
 
 
 def small_world(n: int, k: int = 4, p: float = 0.1, seed: int = 0) -> Graph:
@@ -142,14 +141,14 @@ def small_world(n: int, k: int = 4, p: float = 0.1, seed: int = 0) -> Graph:
     Raises:
         ValueError: when `k` is not an even number from 2 to n - 1 or `p` not in [0, 1].
     """
-    _check_size("small_world", n)
-    _check_probability("small_world", p)
+    check_size("small_world", n)
+    check_probability("small_world", p)
     if isinstance(k, bool) or not isinstance(k, int) or k < 2 or k % 2:
         raise ValueError(f"small_world: k must be an even number of at least 2, got {k!r}")
     if k >= n:
         smaller = f"take k = {(n - 1) // 2 * 2}" if n > 2 else "use gossipsim.network.ring"
         raise ValueError(f"small_world: k must be less than n, got n = {n} and k = {k}; {smaller}")
-    return _graph(n, nx.watts_strogatz_graph(n, k, p, seed=seed).edges)
+    return undirected(n, nx.watts_strogatz_graph(n, k, p, seed=seed).edges)
 
 
 def exponential(n: int) -> DiGraph:
@@ -158,8 +157,8 @@ def exponential(n: int) -> DiGraph:
     >>> sorted(exponential(6).successors(0))
     [1, 2, 4]
     """
-    _check_size("exponential", n)
-    return _digraph(n, ((i, (i + hop) % n) for hop in _hops(n) for i in range(n)))
+    check_size("exponential", n)
+    return directed(n, ((i, (i + hop) % n) for hop in _hops(n) for i in range(n)))
 
 
 class OnePeerExponential:
@@ -169,7 +168,7 @@ class OnePeerExponential:
     """
 
     def __init__(self, n: int) -> None:
-        _check_size("one_peer_exponential", n)
+        check_size("one_peer_exponential", n)
         self.n = n
         self.period = max(1, len(_hops(n)))
 
@@ -177,9 +176,9 @@ class OnePeerExponential:
         """The directed graph of one round; `round` counts from 0."""
         hops = _hops(self.n)
         if not hops:
-            return _digraph(1, ())
+            return directed(1, ())
         hop = hops[round % self.period]
-        return _digraph(self.n, ((i, (i + hop) % self.n) for i in range(self.n)))
+        return directed(self.n, ((i, (i + hop) % self.n) for i in range(self.n)))
 
 
 def karate() -> Graph:
@@ -206,60 +205,28 @@ def les_miserables() -> Graph:
     return graph
 
 
-NAMES: dict[str, Callable[..., Any]] = {
-    "ring": ring,
-    "path": path,
-    "star": star,
-    "complete": complete,
-    "grid": grid,
-    "torus": torus,
-    "hypercube": hypercube,
-    "erdos_renyi": erdos_renyi,
-    "random_regular": random_regular,
-    "small_world": small_world,
-    "exponential": exponential,
-    "one_peer_exponential": OnePeerExponential,
-    "karate": karate,
-    "davis": davis,
-    "florentine": florentine,
-    "les_miserables": les_miserables,
-}
-
-
-def resolve(name: str) -> Callable[..., Any]:
-    """The topology of a short name, as typed on the command line.
-
-    >>> resolve("ring") is ring
-    True
-
-    Raises:
-        ValueError: for an unknown name, with the nearest one.
-    """
-    if name in NAMES:
-        return NAMES[name]
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), NAMES, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ValueError(f"unknown topology {name!r}{hint}; known: {', '.join(NAMES)}; or give a class path")
-
-
-def _check_size(family: str, n: int) -> None:
+def check_size(family: str, n: int) -> None:
+    """Raises a ValueError that names the family unless `n` is a positive integer."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"{family}: n must be a positive integer, got {n!r}")
 
 
-def _check_probability(family: str, p: float) -> None:
+def check_probability(family: str, p: float) -> None:
+    """Raises a ValueError that names the family unless `p` is in [0, 1]."""
     if not 0 <= p <= 1:
         raise ValueError(f"{family}: p must be a probability from 0 to 1, got {p!r}")
 
 
-def _graph(n: int, edges: Iterable[tuple[int, int]]) -> Graph:
+def undirected(n: int, edges: Iterable[tuple[int, int]]) -> Graph:
+    """The graph of nodes 0..n-1 with these edges."""
     graph: Graph = nx.Graph()
     graph.add_nodes_from(range(n))
     graph.add_edges_from(edges)
     return graph
 
 
-def _digraph(n: int, edges: Iterable[tuple[int, int]]) -> DiGraph:
+def directed(n: int, edges: Iterable[tuple[int, int]]) -> DiGraph:
+    """The directed graph of nodes 0..n-1 with these edges, sender first."""
     graph: DiGraph = nx.DiGraph()
     graph.add_nodes_from(range(n))
     graph.add_edges_from(edges)
@@ -275,7 +242,7 @@ def _lattice(rows: int, columns: int, *, wrap: bool) -> Graph:
             if wrap or row + 1 < rows:
                 yield node, (row + 1) % rows * columns + column
 
-    return _graph(rows * columns, edges())
+    return undirected(rows * columns, edges())
 
 
 def _most_square(n: int, *, smallest_side: int) -> int | None:

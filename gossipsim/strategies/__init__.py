@@ -11,6 +11,8 @@ from gossipsim.strategies.gradient_tracking import GradientTracking
 from gossipsim.strategies.local_and_gossip import LocalAndGossip
 from gossipsim.strategies.local_then_gossip import LocalThenGossip
 from gossipsim.strategies.multi_gossip import MultiGossip
+from gossipsim.strategies.push_diging import PushDIGing
+from gossipsim.strategies.push_sum import PushSum
 from gossipsim.strategies.qg_dsgdm import QGDSGDm
 from gossipsim.strategies.strategy import Claims, Strategy, claims_of
 
@@ -27,6 +29,8 @@ __all__ = [
     "LocalAndGossip",
     "LocalThenGossip",
     "MultiGossip",
+    "PushDIGing",
+    "PushSum",
     "QGDSGDm",
     "Strategy",
     "claims_of",

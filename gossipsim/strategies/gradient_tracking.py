@@ -10,17 +10,23 @@ GradientTracking + FrankWolfe is DeFW, + Muon is DeMuon. Stable (equal curvature
 eta h < (1 + lambda_min)^2 / 2 (diging), eta h < min(2, (1 + lambda_min)^2 / (2 lambda_min^2)) (atc).
 One node: Y - G_old + G is exactly G, and this is the plain optimizer.
 
+With `momentum` mu it is M <- mu M + (1 - mu) G, from zero, that is tracked in the place of G: for noisy gradients, as
+in DeMuon and in decentralized momentum Frank-Wolfe (DMFW).
+
 Source: diging: Nedic, Olshevsky and Shi, SIAM J. Optim. 2017; semi: Qu and Li, IEEE TCNS 2018; atc: Xu et al.,
 "Augmented distributed gradient methods", CDC 2015 (Aug-DGM), Di Lorenzo and Scutari, IEEE TSIPN 2016 (NEXT);
-DeFW: Wai et al., IEEE TAC 2017.
+DeFW: Wai et al., IEEE TAC 2017; tracked momentum: He et al., arXiv 2510.01377 (DeMuon), and arXiv 2208.04053 (DMFW).
 """
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
+
 from gossipsim.mixing import Mix
 from gossipsim.nodes import Nodes
+from gossipsim.strategies.dmsgd import check_momentum
 from gossipsim.strategies.strategy import Claims
 
 Variant = Literal["diging", "semi", "atc"]
@@ -31,14 +37,20 @@ class GradientTracking:
 
     Args:
         variant: where W stands: "diging", "semi" or "atc"; see the module's docstring.
+        momentum: mu in [0, 1); 0 tracks the gradients themselves.
     """
 
-    claims = Claims(exact=True, exact_lmo=True, sends=2, citation="nedic2017diging")
-
-    def __init__(self, variant: Variant = "atc") -> None:
+    def __init__(self, variant: Variant = "atc", momentum: float = 0.0) -> None:
         if variant not in get_args(Variant):
             raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}")
-        self.variant = variant
+        check_momentum(momentum)
+        self.variant, self.momentum = variant, momentum
+        alone = self._average if momentum > 0 else None
+        self.claims = Claims(exact=True, exact_lmo=True, sends=2, alone=alone, citation="nedic2017diging")
+
+    def _average(self, M: torch.Tensor, G: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        M = self.momentum * M + (1 - self.momentum) * G
+        return M, M
 
     def init(self, nodes: Nodes, mix: Mix) -> None:
         pass
@@ -46,6 +58,9 @@ class GradientTracking:
     def round(self, nodes: Nodes, mix: Mix) -> None:
         X, Y, G_old = nodes.X, nodes.rows("Y"), nodes.rows("G_old")
         G = nodes.grad()
+        if self.momentum > 0:
+            M = nodes.rows("M")
+            G, M[:] = self._average(M, G)
         if mix.round == 0:
             Y[:] = G
         elif self.variant == "atc":

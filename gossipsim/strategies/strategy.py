@@ -29,6 +29,7 @@ class Claims:
             "row_stochastic", "column_stochastic", "symmetric". What is usual but not needed only warns.
         lambda_min: bound on the smallest eigenvalue of W: below it small steps diverge, and the run is warned.
         sends: rows that a node sends to each out-neighbour per round once under way.
+        numbers: further numbers beside these rows, once under way.
         over: "graph", or "complete" for methods that ignore the topology and reach all nodes.
         alone: what one node by itself hands to its optimizer, (state, gradient) -> (direction, new state) with a state
             that is zero at first; None: the gradient, so that the method is the plain optimizer.
@@ -42,6 +43,7 @@ class Claims:
     needs: frozenset[str] = frozenset({"connected", "doubly_stochastic"})
     lambda_min: float | None = None
     sends: int = 1
+    numbers: int = 0
     over: str = "graph"
     alone: Alone | None = None
     closure: bool = False

@@ -18,7 +18,7 @@ from subjects import CLOSURES, LEARNERS, OPTIMIZERS, STRATEGIES, SYMMETRIC, TOPO
 
 CNN, FRANK_WOLFE = "CNN with dropout, SGD momentum", "logistic regression, Frank-Wolfe"
 QUADRATIC = "noisy quadratic, SGD with schedule and clipping"
-STATIC = [name for name in TOPOLOGIES if name != "one-peer exponential"]
+STATIC = [name for name in TOPOLOGIES if name not in ("one-peer exponential", "hyper-hypercube")]
 
 
 def _pairs(*topologies: str) -> list[tuple[str, str]]:
@@ -96,9 +96,16 @@ def test_layout_of_every_learner(learner: str) -> None:
     testing.layout(experiment(learner, "GT-atc", "star", nodes=7), processes=(1, 4))
 
 
-@pytest.mark.parametrize("topology", ["exponential", "one-peer exponential"])
+@pytest.mark.parametrize("topology", ["exponential", "one-peer exponential", "hyper-hypercube"])
 def test_layout_of_directed_and_changing_graphs(topology: str) -> None:
     testing.layout(experiment(QUADRATIC, "GT-diging", topology), processes=(1, 3))
+
+
+def test_layout_of_a_graph_with_weights_of_its_own() -> None:
+    config = experiment(QUADRATIC, "GT-atc", nodes=7)
+    topology = {"class": "gossipsim.network.BaseGraph", "params": {"k": 2}}
+    config["network"] = {"nodes": 7, "topology": topology, "weights": "gossipsim.network.Own"}
+    testing.layout(config, processes=(1, 2, 7))
 
 
 def test_layout_of_independent_starts_and_augmented_data() -> None:

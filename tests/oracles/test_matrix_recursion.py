@@ -133,6 +133,32 @@ def _quasi_global(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Ar
     return X
 
 
+def _tracked_momentum(X: Array, W: Array, G: Callable[[Array], Array], T: int) -> Array:
+    Y = M = (1 - BETA) * G(X)
+    for t in range(T):
+        if t:
+            old, M = M, BETA * M + (1 - BETA) * G(X)
+            Y = W @ (Y - old + M)
+        X = W @ (X - ETA * Y)
+    return X
+
+
+def _push_sum(X: Array, P: Array, G: Callable[[Array], Array], T: int) -> Array:
+    w = np.ones((N, 1))
+    for _ in range(T):
+        X, w = P @ (X - ETA * G(X / w)), P @ w
+    return X / w
+
+
+def _push_diging(X: Array, P: Array, G: Callable[[Array], Array], T: int) -> Array:
+    w, Y = np.ones((N, 1)), G(X)
+    for _ in range(T):
+        old = G(X / w)
+        X, w = P @ (X - ETA * Y), P @ w
+        Y = P @ Y + G(X / w) - old
+    return X / w
+
+
 def _with_matrix(make: Callable[[Array], Array]) -> Callable[..., Array]:
     """Adapt-then-combine with a function of W."""
     return lambda X, W, G, T: _local_then_gossip(X, make(W), G, T)
@@ -166,6 +192,9 @@ METHODS: dict[str, tuple[dict[str, Any], Callable[..., Array]]] = {
     "DmSGD": (_strategy("DmSGD", momentum=BETA), _dmsgd),
     "DecentLaM": (_strategy("DecentLaM", momentum=BETA), _decentlam),
     "QG-DSGDm": (_strategy("QGDSGDm", momentum=BETA, mu=0.7), _quasi_global),
+    "GT-momentum": (_strategy("GradientTracking", momentum=BETA), _tracked_momentum),
+    "push-sum": (_strategy("PushSum"), _push_sum),
+    "Push-DIGing": (_strategy("PushDIGing"), _push_diging),
     "3 exchanges": (
         _strategy("MultiGossip", exchanges=3),
         _with_matrix(lambda W: np.linalg.matrix_power(W, 3)),
@@ -247,8 +276,11 @@ def test_biased_fixed_points(method: str, graph: str, tmp_path: Path) -> None:
         assert np.abs(W @ expected - atc).max() <= 1e-10  # X_ATC = W X_CTA
 
 
+EXACT = ["diging", "semi", "atc", "all-reduce", "EXTRA", "exact diffusion", "D2", "GT-momentum", "Push-DIGing"]
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize("variant", ["diging", "semi", "atc", "all-reduce", "EXTRA", "exact diffusion", "D2"])
+@pytest.mark.parametrize("variant", EXACT)
 def test_exact_methods_reach_the_optimum(variant: str, graph: str, tmp_path: Path) -> None:
     A, b = _problem()
     optimum = np.linalg.solve(np.einsum("nmd,nme->de", A, A), np.einsum("nmd,nm->d", A, b))
@@ -282,3 +314,70 @@ def test_local_steps_on_the_complete_graph(tmp_path: Path) -> None:
     expected = ((1 - q) * b).sum() / (1 - q).sum()
     rows = gossipsim.run(config, workflow=tmp_path / "out").runs[0].parameters()
     assert np.abs(rows - expected).max() <= 1e-12
+
+
+DIRECTED = [(i, (i + 1) % N) for i in range(N)] + [(0, 3), (2, 5), (1, 4)]
+"""A directed ring with three chords: strongly connected, and not balanced."""
+
+
+def _column_stochastic() -> Array:
+    sends = np.eye(N)
+    for u, v in DIRECTED:
+        sends[v, u] = 1
+    return sends / sends.sum(0)
+
+
+def _directed(folder: Path, strategy: str, steps: int) -> Array:
+    """The final rows of a run with a quarter of the step, on the directed graph with column-stochastic weights."""
+    folder.mkdir()
+    (folder / "edges.txt").write_text("".join(f"{u} {v}\n" for u, v in DIRECTED))
+    A, b = _problem()
+    np.savez(folder / "problem.npz", A=A, b=b)
+    edges = {"path": str(folder / "edges.txt"), "directed_edges": True}
+    config = {
+        "name": "directed",
+        "workflow": str(folder / "out"),
+        "tasks": [
+            {
+                "task": {"class": "gossipsim.tasks.QuadraticTask", "params": {"path": str(folder / "problem.npz")}},
+                "models": [{"class": "gossipsim.models.Vector", "params": {"dim": D, "init": 0.7}}],
+                "optimizers": [{"class": "torch.optim.SGD", "params": {"lr": ETA / 4}}],
+            }
+        ],
+        "trainer": {
+            "class": "gossipsim.trainers.SupervisedTrainer",
+            "params": {"steps": steps, "batch_size": None, "dtype": "float64", "eval_every": None, "log_every": 100},
+        },
+        "network": {
+            "nodes": N,
+            "topology": {"class": "gossipsim.network.edge_list", "params": edges},
+            "weights": "gossipsim.network.Push",
+        },
+        "strategy": f"gossipsim.strategies.{strategy}",
+    }
+    (run,) = gossipsim.run(config).runs
+    assert run.status == "complete", run.error
+    return run.parameters()
+
+
+def _quarter(X: Array) -> Array:
+    """The recursions step by ETA; this makes it a quarter."""
+    return _gradient(X) / 4
+
+
+@pytest.mark.parametrize(("strategy", "recursion"), [("PushSum", _push_sum), ("PushDIGing", _push_diging)])
+def test_trajectory_on_a_directed_graph(strategy: str, recursion: Callable[..., Array], tmp_path: Path) -> None:
+    expected = recursion(np.full((N, D), 0.7), _column_stochastic(), _quarter, 121)
+    assert np.abs(_directed(tmp_path / "out", strategy, 121) - expected).max() <= 1e-10
+
+
+def test_push_diging_is_exact_on_a_directed_graph(tmp_path: Path) -> None:
+    """And push-sum is near the optimum, where mixing without the weights would be far from it."""
+    A, b = _problem()
+    optimum = np.linalg.solve(np.einsum("nmd,nme->de", A, A), np.einsum("nmd,nm->d", A, b))
+    assert np.abs(_directed(tmp_path / "exact", "PushDIGing", 3000) - optimum).max() <= 1e-9
+    biased = np.abs(_directed(tmp_path / "biased", "PushSum", 3000) - optimum).max()
+    X, P = np.full((N, D), 0.7), _column_stochastic()
+    for _ in range(3000):
+        X = P @ (X - ETA * _quarter(X))
+    assert 1e-4 < biased < np.abs(X - optimum).max() / 5
