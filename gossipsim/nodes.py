@@ -167,21 +167,21 @@ class Nodes:
         return self._state[name]
 
     def learning_rates(self) -> torch.Tensor:
-        """The present learning rate of each hosted node's optimizer, (n, 1).
+        """The present learning rate of each entry of the rows, (n, d); they differ between parameter groups.
 
         Raises:
-            ValueError: for an optimizer without one, and with several.
+            ValueError: for an optimizer that has none, or one of zero.
         """
-        rates = []
-        for node in self._members:
-            found = {float(group.get("lr", 0)) for group in node.optimizer.param_groups}
-            if len(found) > 1 or not min(found) > 0:
-                raise ValueError(
-                    f"this strategy divides by the learning rate: {type(node.optimizer).__name__} must have one `lr` "
-                    f"above 0, it has {', '.join(map(str, sorted(found)))}"
-                )
-            rates.append(found.pop())
-        return torch.tensor(rates, dtype=self.X.dtype, device=self.X.device).unsqueeze(1)
+        rates = torch.zeros_like(self.X)
+        for k, node in enumerate(self._members):
+            groups = node.optimizer.param_groups
+            rate = {id(p): float(group.get("lr", 0)) for group in groups for p in group["params"]}
+            for p, view in zip(node.parameters, self.layout.views(rates[k]), strict=True):
+                view.fill_(rate.get(id(p), 0))
+        if not (rates > 0).all():
+            kind = type(next(iter(self)).optimizer).__name__
+            raise ValueError(f"this strategy divides by the learning rate: {kind} must have an `lr` above 0")
+        return rates
 
     def grad(self, at: torch.Tensor | None = None) -> torch.Tensor:
         """One stochastic gradient per hosted node, at its row or at other rows of the same shape: a new (n, d).
