@@ -49,7 +49,7 @@ def check(
     seeds: Annotated[str | None, typer.Option(help="As for run.")] = None,
     workflow: Annotated[Path | None, typer.Option(help="As for run.")] = None,
 ) -> None:
-    """Run convergence gates anew and judge them: gossipsim check configs/experiments/lasso.json
+    """Run convergence gates anew and judge them: gossipsim check configs/experiments/lasso_defw.json
 
     A table of PASS and FAIL, and check.md in the experiment's directory. Exit codes: 0 all pass, 1 a gate or a run
     failed, 2 bad usage or configuration, 130 interrupted.
