@@ -215,7 +215,10 @@ def streams(seeds: int = 10, nodes: int = 200, purposes: Sequence[str] = ("data"
 
 
 def traffic(config: Config, processes: Sequence[int] = (1, 2), rounds: int = 4) -> None:
-    """Law 9: recorded bytes are the sum over directed edges of what the algorithm claims to send, for every P."""
+    """Law 9: recorded bytes are the sum over directed edges of what the algorithm claims to send, for every P.
+
+    Where chance decides how much a round sends (`claims.chance`), they only have to be the same for every P.
+    """
     parts = _parts(config)
     row = trajectory(parts, 1)[-1][0]
     counts = [mix.traffic.bytes_sent for _, mix in _states(parts, rounds)]

@@ -1,7 +1,6 @@
 """Gates that follow from theory: what a strategy claims and what a graph's spectrum says, measured and compared.
 
-Four nodes with f_i(x) = h_i/2 ||x - c_i||^2-like quadratics, full gradients, float64, on a ring (a path where the
-strategy needs a tree). What is wanted comes from closed forms and from the strategy's claims, what is found from
+Four nodes with quadratics, full gradients, float64, on a ring (a path where the strategy needs a tree). What is wanted comes from closed forms and from the strategy's claims, what is found from
 running it; nothing is judged by the code that it judges.
 """
 
@@ -37,6 +36,9 @@ _FRANK_WOLFE = {
     "params": {"constraint": {"class": "gossipsim.optim.constraints.Linf", "params": {"radius": 5.0}}},
 }
 
+
+_UNEQUAL = {"dim": 3, "condition": 2.0}
+"""Functions that differ in curvature and minimiser."""
 
 _MUON = {"class": "gossipsim.optim.Muon", "params": {"lr": 0.05, "momentum": 0.0, "nesterov": False}}
 
@@ -96,7 +98,10 @@ def named(text: str) -> Spec:
     Raises:
         ValueError: for JSON that is neither a string nor an object with a class.
     """
-    spec = json.loads(text) if text.lstrip().startswith("{") else text
+    try:
+        spec = json.loads(text) if text.lstrip().startswith("{") else text
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--strategy: {text}: no JSON: {error}") from error
     path = spec["class"] if isinstance(spec, dict) and "class" in spec else spec
     if not isinstance(path, str):
         raise ValueError(f'--strategy: {text}: give a class path, or {{"class": ..., "params": {{...}}}}')
@@ -139,7 +144,7 @@ def of_strategy(subject: Subject) -> Iterator[Outcome]:
 
 def laws(subject: Subject) -> Iterator[Outcome]:
     """The laws of the simulator, for one strategy."""
-    config = _config(subject, {"dim": 3, "condition": 2.0}, steps=12, batch_size=2)
+    config = _config(subject, _UNEQUAL, steps=12, batch_size=2)
     for name, law in testing.LAWS.items():
         if name in ("mean", "contraction", "degenerate"):  # of the network, and a gate above
             continue
@@ -155,7 +160,7 @@ def _lawful(name: str, law: Callable[[], None]) -> Outcome:
 
 
 def _one_node(subject: Subject) -> Iterator[Outcome]:
-    config = _config(subject, {"dim": 3, "condition": 2.0}, steps=12)
+    config = _config(subject, _UNEQUAL, steps=12)
     yield _lawful("one node is a plain PyTorch loop", lambda: testing.degenerate(config))
 
 
@@ -192,7 +197,7 @@ def _stability(subject: Subject) -> Iterator[Outcome]:
 
 def _bias(subject: Subject) -> Iterator[Outcome]:
     """Nodes whose functions and curvatures differ: the optimum, or a point beside it."""
-    optimum = _optimum(parts := _parts(subject, {"dim": 3, "condition": 2.0}, lr=0.18))
+    optimum = _optimum(parts := _parts(subject, _UNEQUAL, lr=0.18))
     found = float(np.abs(testing.trajectory(parts, 5 * ROUNDS // 2)[-1] - optimum).max())
     yield _judged("distance from the optimum, SGD", subject.claims.exact, found, exact=1e-8, biased=1e-3)
 
@@ -270,18 +275,14 @@ def _optimum(parts: Parts) -> Array:
 
 def _parts(
     subject: Subject,
-    task: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] = _UNEQUAL,
     *,
     lr: float = 0.1,
     init: float = 0.0,
     optimizer: Mapping[str, Any] | None = None,
     model: str = "Vector",
 ) -> Parts:
-    return Parts(
-        plan(
-            _config(subject, task or {"dim": 3, "condition": 2.0}, lr=lr, init=init, optimizer=optimizer, model=model)
-        ).runs[0]
-    )
+    return Parts(plan(_config(subject, task, lr=lr, init=init, optimizer=optimizer, model=model)).runs[0])
 
 
 def _config(

@@ -121,11 +121,6 @@ class Clock:
         arrivals = self.seconds[members] + self.travel(members, members, nbytes)
         self.server = float(arrivals.max(initial=self.server))
 
-    def visit_server(self, taking_part: Mask, nbytes: int) -> None:
-        """Those who take part (N,) have sent to the server and have its answer."""
-        self.to_server(taking_part, nbytes)
-        self.from_server(taking_part, nbytes)
-
     def travel(self, senders: Ids, receivers: Ids, nbytes: int) -> Seconds:
         """Seconds from each sender to its receiver."""
         rng, exchange = draws(self._seed, "travel", self._exchanges), self._exchanges

@@ -17,14 +17,13 @@ import torch
 from torch import nn
 
 from gossipsim.compression import Compressor, compress
-from gossipsim.mixing import Compressed
+from gossipsim.mixing import Compressed, row_bytes
+from gossipsim.network import Mask
 from gossipsim.nodes.layout import RowLayout
 from gossipsim.nodes.node import Blame, Node, Recipe, needs_closure, recipe_template
 from gossipsim.streams import draws, global_stream
 from gossipsim.tasks.task import Task
 from gossipsim.world import World
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Nodes:
@@ -128,7 +127,12 @@ class Nodes:
         return numbers if self._keys is None else numbers[self._keys]
 
     def compress(self, X: torch.Tensor, compressor: Compressor) -> Compressed:
-        """What receivers make of the compressed rows (n, d), with the size of one message."""
+        """What receivers make of the compressed rows (n, d), with the size of one message.
+
+        Rows of another width, such as push-sum's weight (n, 1), are no parameters, and go whole.
+        """
+        if X.shape[1] != self.layout.d:
+            return Compressed(X, row_bytes(X))
         rows = torch.empty_like(X)
         for k, node in enumerate(self._members):
             rows[k] = compress(X[k], compressor, self.layout.shapes, node.compression_stream)

@@ -94,6 +94,7 @@ def test_the_command_prints_gates_and_laws(place: Workplace) -> None:
         (["--strategy", "own.Nowhere"], "no module 'own'"),
         (["--strategy", "EXTRAA"], "did you mean 'EXTRA'?"),
         (["--strategy", '{"params": {}}'], "give a class path"),
+        (["--strategy", '{"class": '], "no JSON"),
         (["c.json", "--strategy", "EXTRA"], "not both"),
     ],
 )

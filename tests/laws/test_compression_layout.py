@@ -67,6 +67,17 @@ def test_a_compressed_exchange_keeps_the_mean_and_costs_what_the_formula_says(na
     assert mix.traffic.bytes_sent == 12 * each == parts.costs()["bytes_per_round"]
 
 
+@pytest.mark.parametrize("name", ["low rank", "sign"])
+def test_numbers_beside_a_row_go_whole(name: str) -> None:
+    """Push-sum's weight is no parameter: it is 1 on a doubly stochastic W, and costs one number per edge."""
+    config = _compressed(name, "push-sum", nodes=6)
+    testing.traffic(config, processes=(1,))
+    testing.layout(config, processes=(1, 3))
+    parts = Parts(plan(_compressed(name, "push-sum", nodes=6, dtype="float64")).runs[0])
+    plain = Parts(plan(_compressed(name, nodes=6, dtype="float64")).runs[0])
+    assert np.abs(testing.trajectory(parts, 4)[-1] - testing.trajectory(plain, 4)[-1]).max() <= 1e-12
+
+
 def test_uncompressed_is_plain_mixing() -> None:
     """X + (W - I) X, to rounding."""
     found = [

@@ -132,7 +132,8 @@ def test_a_server_waits_for_the_slowest_of_those_who_take_part():
     timer = clock(compute=PerNode(np.arange(N) + 1.0), latency=PerEdge(delay))
     timer.work(EVERYONE)
     members = np.array([0, 2, 5])
-    timer.visit_server(np.isin(np.arange(N), members), BYTES)
+    timer.to_server(np.isin(np.arange(N), members), BYTES)
+    timer.from_server(np.isin(np.arange(N), members), BYTES)
     done = max(j + 1 + delay[j, j] for j in members)
     expected = np.arange(N) + 1.0
     expected[members] = done + delay[members, members]
@@ -144,7 +145,8 @@ def test_everyone_at_a_server_and_back():
     timer = clock(compute=C, latency=L, bandwidth=BANDWIDTH)
     for _ in range(7):
         timer.work(EVERYONE)
-        timer.visit_server(EVERYONE, BYTES)
+        timer.to_server(EVERYONE, BYTES)
+        timer.from_server(EVERYONE, BYTES)
     assert timer.now == 7 * (C + 2 * (L + BYTES / BANDWIDTH))
 
 
