@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gossipsim"
 
 TOP_DOWN = (
-    ("cli", "__main__", "doctor", "bench", "checks", "legacy_runner"),
+    ("cli", "__main__"),
+    ("commands", "doctor", "bench", "checks", "legacy_runner"),
     ("testing",),
     ("report",),
     ("runner",),

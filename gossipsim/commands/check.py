@@ -1,0 +1,83 @@
+"""`gossipsim check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossipsim.commands.refusal import refuse
+from gossipsim.options import Options, parse_overrides, parse_processes, parse_seeds
+from gossipsim.runner import FAILED, INTERRUPTED, run_locally, terminal
+
+
+def check(
+    config: Annotated[
+        Path | None, typer.Argument(help="An experiment file with `gates`; without one, ours.", show_default=False)
+    ] = None,
+    processes: Annotated[str, typer.Option(help="As for run.")] = "auto",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="As for run.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    workflow: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="A strategy: class path, or JSON with class and params.", show_default=False),
+    ] = None,
+) -> None:
+    """Run convergence gates anew and judge them: gossipsim check configs/experiments/lasso_defw.json
+
+    Without a file: what theory says about the graphs and strategies that ship, measured. With --strategy the same and
+    the laws for one strategy, yours too: gossipsim check --strategy my_package.MyStrategy. A table of PASS and FAIL,
+    and check.md in an experiment's directory. Exit codes: 0 all pass, 1 a gate or a run failed, 2 bad usage or
+    configuration, 130 interrupted.
+    """
+    from gossipsim.config import ConfigError
+
+    if config is not None and strategy is not None:
+        refuse("check: give a file or --strategy, not both")
+    try:
+        overrides = parse_overrides(set_ or []) | ({} if workflow is None else {"workflow": str(workflow)})
+        listed = parse_seeds(seeds) if seeds is not None else None
+        ranks = parse_processes(processes)
+        if config is None:
+            passed = _theory_holds(strategy)
+        else:
+            passed = _passes(Options(config, processes=ranks, overrides=overrides, seeds=listed, new=True))
+    except ConfigError as error:
+        refuse("\n".join(error.errors))
+    except ValueError as error:
+        refuse(str(error))
+    except KeyboardInterrupt as error:
+        raise typer.Exit(INTERRUPTED) from error
+    raise typer.Exit(0 if passed else FAILED)
+
+
+def _theory_holds(strategy: str | None) -> bool:
+    """The gates from theory, of one strategy with the laws, or of all that ship and of graphs."""
+    from gossipsim.checks import named, shipped, tell_theory
+
+    if strategy is not None:
+        return tell_theory(terminal(), [named(strategy)], shared=False, with_laws=True)
+    return tell_theory(terminal(), shipped(), shared=True, with_laws=False)
+
+
+def _passes(options: Options) -> bool:
+    """Runs one experiment, judges its gates, writes check.md beside its results and prints the table."""
+    from gossipsim.checks import judge, markdown, table
+    from gossipsim.config import plan
+    from gossipsim.results import write_text
+
+    made = plan(options.config, overrides=options.overrides, seeds=options.seeds)
+    if not made.gates:
+        raise ValueError(
+            f'{options.config}: there is nothing to check; add "gates", e.g. '
+            '[{"metric": "train_loss", "comparison": "<=", "threshold": 0.1}]'
+        )
+    console = terminal()
+    results = run_locally(options, console)
+    verdicts = judge(results, made.gates)
+    write_text(results.directory / "check.md", markdown(made.name, verdicts))
+    console.print(table(verdicts))
+    console.print(f"check: {results.directory / 'check.md'}", markup=False, highlight=False, soft_wrap=True)
+    return all(verdict.passed for verdict in verdicts) and not results.failed
