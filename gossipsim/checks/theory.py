@@ -1,7 +1,8 @@
 """Gates that follow from theory: what a strategy claims and what a graph's spectrum says, measured and compared.
 
 Four nodes with quadratics, full gradients, float64, on a ring (a path where the strategy needs a tree). What is wanted
-comes from closed forms and from the strategy's claims, what is found from running it; nothing is judged by the code that it judges.
+comes from closed forms and from the strategy's claims, what is found from running it; nothing is judged by the code
+that it judges.
 """
 
 from __future__ import annotations
