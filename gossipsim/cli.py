@@ -7,10 +7,11 @@ import typer
 from gossipsim.commands.bench import bench
 from gossipsim.commands.check import check
 from gossipsim.commands.doctor import doctor
+from gossipsim.commands.plan import plan
 from gossipsim.commands.report import report
 from gossipsim.commands.schema import schema
 from gossipsim.commands.topology import topology
-from gossipsim.runner import plan_command, run_command
+from gossipsim.runner import run_command
 
 app = typer.Typer(
     add_completion=False,
@@ -22,7 +23,7 @@ app = typer.Typer(
 EXPERIMENTS, RESULTS, LOOKING = "Experiments", "Results", "Looking around"
 
 app.command("run", rich_help_panel=EXPERIMENTS)(run_command)
-app.command("plan", rich_help_panel=EXPERIMENTS)(plan_command)
+app.command(rich_help_panel=EXPERIMENTS)(plan)
 app.command(rich_help_panel=EXPERIMENTS)(check)
 app.command(rich_help_panel=RESULTS)(report)
 app.command(rich_help_panel=LOOKING)(topology)

@@ -194,8 +194,9 @@ def _make_report(directory: Path, console: Console, *, full: bool) -> None:
 def _preview(options: Options, console: Console, what: str) -> int:
     """Checks the configuration and shows the "runs" or the "cells" that would run; writes nothing."""
     plan, warnings = make_plan(options)
-    from gossipsim.display import list_cells, list_runs, print_warnings
+    from gossipsim.display import print_warnings
     from gossipsim.experiment import Experiment
+    from gossipsim.preview import list_cells, list_runs
 
     print_warnings(console, warnings)
     directory = Experiment.choose(plan, exp_id=options.exp_id, new=options.new)
@@ -205,26 +206,7 @@ def _preview(options: Options, console: Console, what: str) -> int:
     return OK
 
 
-def plan_command(
-    config: Annotated[Path, typer.Argument(help="An experiment file.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="As for run.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="As for run.")] = None,
-    workflow: Annotated[Path | None, typer.Option(help="As for run.")] = None,
-) -> None:
-    """Show what would run, and write nothing: gossipsim plan configs/experiments/quickstart.json
-
-    A row per cell: how many of its runs have a result, nodes, slem of W, parameters of the model, bytes that all nodes
-    together send per round, and the memory of one copy of all rows.
-    """
-    try:
-        overrides = _overrides(set_, workflow, device=None)
-        options = Options(config, overrides=overrides, seeds=parse_seeds(seeds) if seeds is not None else None)
-    except ValueError as error:
-        raise typer.Exit(_refuse([str(error)])) from error
-    raise typer.Exit(_run(options, preview="cells"))
-
-
-def _overrides(set_: list[str] | None, workflow: Path | None, device: str | None) -> dict[str, Any]:
+def overrides_of(set_: list[str] | None, workflow: Path | None, device: str | None) -> dict[str, Any]:
     """--set, and the options that are short for one."""
     overrides = parse_overrides(set_ or [])
     if workflow is not None:
@@ -270,7 +252,7 @@ def run_command(
         options = Options(
             config=config or config_option or Path(),
             processes=parse_processes(processes),
-            overrides=_overrides(set_, workflow, device),
+            overrides=overrides_of(set_, workflow, device),
             seeds=parse_seeds(seeds) if seeds is not None else None,
             exp_id=exp_id,
             new=new,
@@ -279,7 +261,7 @@ def run_command(
         )
     except ValueError as error:
         raise typer.Exit(_refuse([str(error)])) from error
-    raise typer.Exit(_run(options, preview="runs" if dry_run else None))
+    raise typer.Exit(run_options(options, preview="runs" if dry_run else None))
 
 
 def _refuse(errors: list[str]) -> int:
@@ -309,7 +291,7 @@ def terminal(*, quiet: bool = False) -> Console:
     return console
 
 
-def _run(options: Options, preview: str | None = None) -> int:
+def run_options(options: Options, preview: str | None = None) -> int:
     """Runs, or only shows what would run; returns the exit code."""
     from gossipsim.config import ConfigError
 

@@ -20,6 +20,7 @@ TOP_DOWN = (
     ("report",),
     ("runner",),
     ("options",),
+    ("preview",),
     ("display",),
     ("execution",),
     ("experiment",),
