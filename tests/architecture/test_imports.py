@@ -16,6 +16,8 @@ PACKAGE = ROOT / "gossipsim"
 TOP_DOWN = (
     ("cli", "__main__"),
     ("commands", "doctor", "bench", "checks", "legacy_runner"),
+    ("schema",),
+    ("catalogue",),
     ("testing",),
     ("report",),
     ("runner",),
