@@ -15,6 +15,7 @@ Schema = dict[str, Any]
 
 _SCALARS: dict[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string", types.NoneType: "null"}
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+_OBJECTS = (dict, collections.abc.Mapping)
 _KIND_OF_CLASS = {
     "ConstraintSet": "constraint",
     "StepSize": "step_size",
@@ -66,8 +67,11 @@ def _typed(hint: Any, default: Any) -> Schema:
             return {"anyOf": [fitting, {"type": "null"}]}
         return dict(fitting)
     specs: list[Schema] = [{"$ref": f"#/$defs/{kind}_object"} for kind in kinds]
-    is_spec = {"type": "object", "required": ["class"]}
-    return {"anyOf": [*specs, {}], "if": is_spec, "then": {"anyOf": specs}}  # {}: numbers, lists, rules in a string
+    spec = specs[0] if len(specs) == 1 else {"anyOf": specs}
+    if (get_origin(hint) or hint) in _OBJECTS:
+        return {"type": "object", "additionalProperties": spec}
+    # Numbers, lists and rules in a string pass; an object is a spec. Editors complete what is under "then".
+    return {"if": {"type": "object"}, "then": spec}
 
 
 def _kinds(hint: Any) -> set[str]:
@@ -100,7 +104,7 @@ def _fitting(hint: Any) -> Schema:  # noqa: PLR0911
         return {"type": "array", "items": items} if items else {"type": "array"}
     if origin is tuple:
         return {"type": "array"}
-    if origin in (dict, collections.abc.Mapping) and len(arguments) == 2:
+    if origin in _OBJECTS and len(arguments) == 2:
         return {"type": "object", "additionalProperties": _fitting(arguments[1])}
     return {}
 
