@@ -16,7 +16,7 @@ from gossipsim.report import metrics as names
 from gossipsim.report.axes import scale_horizontally
 from gossipsim.report.curves import MOST_POINTS, Curve, curve, horizontal
 from gossipsim.report.ranking import table
-from gossipsim.report.style import PALETTE, Styles
+from gossipsim.report.style import MARKERS, PALETTE, Styles
 from gossipsim.report.svg import MOST_EDGES, topology
 from gossipsim.results import Cell, Run, load
 
@@ -247,13 +247,68 @@ def test_one_seed_each_makes_no_ties() -> None:
     assert [row.entries[0].mark for row in ranked.rows] == ["best", ""]
 
 
-def test_an_optimizer_keeps_its_colour_and_a_cell_its_dash() -> None:
-    styles = Styles([f"o{k}" for k in range(12)], [f"c{k}" for k in range(12)])
-    assert [styles(f"o{k}", "c3").colour for k in range(7)] == list(PALETTE[:7])
-    assert len({styles("o1", f"c{k}").colour for k in range(12)}) == 1
-    assert len({styles(f"o{k}", "c1").dash for k in range(12)}) == 1
-    assert len({(str(styles("o1", f"c{k}").dash), styles("o1", f"c{k}").marker) for k in range(12)}) == 12
+def grid(optimizers: int, topologies: list[str], rests: int) -> Styles:
+    cells = {f"{topology}, r{k}": (topology, f"r{k}") for topology in topologies for k in range(rests)}
+    return Styles(
+        [f"o{k}" for k in range(optimizers)],
+        list(cells),
+        {cell: topology for cell, (topology, _) in cells.items()},
+        {cell: rest for cell, (_, rest) in cells.items()},
+    )
+
+
+def test_an_optimizer_keeps_its_colour_a_topology_its_dash_and_the_rest_its_marker() -> None:
+    topologies = ["ring", "complete", "mine"]
+    styles = grid(7, topologies, 4)
+    all_styles = {(o, c): styles(o, c) for o in styles.optimizers for c in styles.cells}
+    for part, kept in (("colour", lambda o, _: o), ("dash", lambda _, c: c[:-4]), ("marker", lambda _, c: c[-2:])):
+        looks: dict[str, set[str]] = {}
+        for (optimizer, name), style in all_styles.items():
+            looks.setdefault(kept(optimizer, name), set()).add(str(getattr(style, part)))
+        assert all(len(found) == 1 for found in looks.values())
+        assert len({look for found in looks.values() for look in found}) == len(looks)
+    assert [styles(f"o{k}", "ring, r0").colour for k in range(7)] == list(PALETTE[:7])
+
+
+def test_one_optimizer_leaves_its_colours_to_the_rest_or_to_topologies() -> None:
     assert len({styles.colour for styles in [Styles(["o"], ["a", "b"])("o", c) for c in "ab"]}) == 2
+    rests = grid(1, ["ring", "star"], 5)
+    assert len({rests("o0", f"ring, r{k}").colour for k in range(5)}) == 5
+    assert rests("o0", "ring, r3").colour == rests("o0", "star, r3").colour
+    alone = grid(1, ["ring", "star"], 1)
+    looks = [alone("o0", f"{topology}, r0") for topology in ("ring", "star")]
+    assert all(getattr(looks[0], part) != getattr(looks[1], part) for part in ("colour", "dash", "marker"))
+
+
+def test_grey_has_a_marker_for_each_optimizer_where_nothing_else_needs_them() -> None:
+    styles = grid(3, ["ring", "star"], 1)
+    assert len({styles(f"o{k}", "ring, r0").marker for k in range(3)}) == 3
+
+
+def test_well_known_names_look_the_same_in_two_experiments(tmp_path: Path) -> None:
+    def styles(number: int, optimizers: tuple[str, ...], topologies: tuple[str, ...]) -> Styles:
+        cells = {name: {"network.topology": f"networkx.{name}"} for name in topologies}
+        folder = tmp_path / f"exp_{number:04d}"
+        fake_experiment.experiment(folder, models=("M",), optimizers=optimizers, cells=cells, seeds=(0,))
+        return Styles.of(load(folder))
+
+    one = styles(1, ("SGD", "Mine", "Muon"), ("path_graph", "cycle_graph", "complete_graph"))
+    other = styles(2, ("Muon", "Adam", "SGD"), ("complete_graph", "mine", "cycle_graph"))
+    assert one("SGD", "cycle_graph").colour == other("SGD", "mine").colour == PALETTE[0]
+    assert one("Muon", "cycle_graph").colour == other("Muon", "mine").colour
+    assert len({one(name, "cycle_graph").colour for name in one.optimizers}) == 3
+    for graph in ("cycle_graph", "complete_graph"):
+        assert one("SGD", graph).dash == other("SGD", graph).dash
+    assert len({str(other("SGD", graph).dash) for graph in other.cells}) == 3
+    alone = styles(3, ("SGD",), ("complete_graph",))
+    assert alone("SGD", "complete_graph").dash == "-"
+
+
+def test_styles_in_the_words_of_plotly() -> None:
+    styles = grid(1, ["ring", "complete"], len(MARKERS))
+    assert styles("o0", "ring, r0").plotly_dash == "solid"
+    assert styles("o0", "complete, r0").plotly_dash == "10px,3px"
+    assert len({styles("o0", f"ring, r{k}").plotly_symbol for k in range(len(MARKERS))}) == len(MARKERS)
 
 
 def test_curves_worth_a_figure_are_bounded_and_ordered() -> None:
