@@ -5,6 +5,7 @@ A workflow holds experiments ``exp_0001, exp_0002, ...``; an experiment holds it
 on files alone: no torch, nothing that trains.
 """
 
+from gossipsim.results.cells import COUNTERS, Cell, Run, higher_is_better, is_finite, is_number
 from gossipsim.results.files import (
     LABELS,
     find_experiments,
@@ -17,24 +18,23 @@ from gossipsim.results.files import (
     write_json,
     write_text,
 )
-from gossipsim.results.reading import (
-    COUNTERS,
-    Cell,
-    Results,
-    Run,
-    higher_is_better,
-    is_finite,
-    is_number,
-    load,
-)
+from gossipsim.results.reading import Results, load
+from gossipsim.results.selection import Candidate, Selection
+from gossipsim.results.statistics import Comparison, Summary, compare, summarize
 from gossipsim.results.tables import mean_table, write_tables
+from gossipsim.results.targets import reached, target_columns
 
 __all__ = [
     "COUNTERS",
     "LABELS",
+    "Candidate",
     "Cell",
+    "Comparison",
     "Results",
     "Run",
+    "Selection",
+    "Summary",
+    "compare",
     "find_experiments",
     "higher_is_better",
     "is_finite",
@@ -42,10 +42,13 @@ __all__ = [
     "load",
     "mean_table",
     "next_experiment",
+    "reached",
     "read_json",
     "read_jsonl",
     "run_directory",
     "safe_name",
+    "summarize",
+    "target_columns",
     "unique_names",
     "write_json",
     "write_tables",

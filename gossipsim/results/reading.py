@@ -1,133 +1,34 @@
-"""An experiment read back from its files: runs, the cells that group their seeds, and statistics over seeds.
-
-Mean and standard deviation are taken over the *complete* seeds of a cell, the latter with n - 1; diverged
-seeds are left out and counted.
-"""
+"""An experiment read back from its files: runs, the cells that group their seeds, and which of them are selected."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gossipsim.results.cells import Cell, Run, is_number
 from gossipsim.results.files import LABELS, find_experiments, read_json, read_jsonl
-
-COUNTERS = ("epoch", "step", "round", "bytes_sent", "messages", "gradient_evals", "lmo_calls", "sim_time")
-
-_HIGHER_IS_BETTER = re.compile(r"accuracy|(^|_)(f1|auc|precision|recall|r2)(_|$)")
-
-
-def is_number(value: Any) -> TypeGuard[int | float]:
-    """An int or a float, NaN included; a bool is neither."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_finite(value: Any) -> TypeGuard[int | float]:
-    return is_number(value) and math.isfinite(value)
-
-
-def higher_is_better(metric: str) -> bool:
-    """Accuracy and other scores; losses, distances and gaps are better when lower.
-
-    >>> higher_is_better("local_test_accuracy_worst"), higher_is_better("consensus")
-    (True, False)
-    """
-    return bool(_HIGHER_IS_BETTER.search(metric))
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: ``status`` is complete, diverged, failed, interrupted, running, or missing (never started).
-
-    ``labels`` are the display names of task, model, optimizer and cell; ``swept`` maps swept paths to values;
-    ``spec`` is the resolved run; ``history``, ``steps``, ``timing`` and ``summary`` are what its files hold.
-    """
-
-    directory: Path
-    key: str
-    seed: int
-    labels: dict[str, str]
-    swept: dict[str, Any]
-    status: str = "missing"
-    error: dict[str, Any] | None = None
-    version: str = ""
-    spec: dict[str, Any] = field(default_factory=dict, repr=False)
-    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    steps: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    timing: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    summary: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def parameters(self) -> NDArray[Any]:
-        """Final rows, shape (nodes, d), read from the file.
-
-        Raises:
-            FileNotFoundError: when the run has no result.
-        """
-        path = self.directory / "parameters.npz"
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no final parameters; the status of this run is {self.status!r}")
-        with np.load(path, allow_pickle=False) as stored:
-            rows: NDArray[Any] = stored["params"]
-        return rows
-
-    @cached_property
-    def last(self) -> dict[str, float]:
-        """The last value of each metric in the history."""
-        return {name: value for record in self.history for name, value in record.items() if is_number(value)}
-
-    @cached_property
-    def best(self) -> dict[str, float]:
-        """The best finite value of each metric; counters have no better direction and are absent."""
-        found: dict[str, float] = {}
-        for record in self.history:
-            for name, value in record.items():
-                if name in COUNTERS or not is_finite(value):
-                    continue
-                choose = max if higher_is_better(name) else min
-                found[name] = choose(found.get(name, value), value)
-        return found
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The seeds of one task, model, optimizer and combination of swept values."""
-
-    labels: dict[str, str]
-    swept: dict[str, Any]
-    runs: list[Run]
-
-    @property
-    def complete(self) -> list[Run]:
-        return [run for run in self.runs if run.status == "complete"]
-
-    @property
-    def diverged(self) -> int:
-        return sum(run.status == "diverged" for run in self.runs)
-
-    def statistics(self, metric: str) -> tuple[float | None, float | None]:
-        """Mean and standard deviation of the last values over complete seeds; None where undefined."""
-        values = [run.last[metric] for run in self.complete if metric in run.last]
-        if not values:
-            return None, None
-        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+from gossipsim.results.selection import Selection, select
+from gossipsim.results.targets import reached
 
 
 @dataclass(frozen=True)
 class Results:
-    """The runs of one experiment, in grid order, then task, model, optimizer, seed."""
+    """The runs of one experiment, in grid order, then task, model, optimizer, seed.
+
+    ``swept``: the swept paths; ``targets``: metric -> values whose cost is told; ``selection``: how tuned optimizers
+    are chosen, as the configuration says it.
+    """
 
     directory: Path
     runs: list[Run]
     name: str = ""
     key: str = ""
     swept: list[str] = field(default_factory=list)
+    targets: dict[str, list[float]] = field(default_factory=dict)
+    selection: dict[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[Run]:
@@ -147,12 +48,26 @@ class Results:
             groups.setdefault(run.directory.parent, []).append(run)
         return [Cell(runs[0].labels, runs[0].swept, runs) for runs in groups.values()]
 
+    @cached_property
+    def selections(self) -> list[Selection]:
+        """What was chosen for each tuned optimizer, by validation; nothing where nothing is tuned."""
+        return select(self.cells, self.selection.get("metric"))
+
+    @cached_property
+    def selected_cells(self) -> list[Cell]:
+        """The cells that stand for their optimizers: all that are not tuned, and one for each that is."""
+        standing = {id(selection.standing) for selection in self.selections}
+        return [cell for cell in self.cells if cell.tuned is None or id(cell) in standing]
+
     def table(self) -> list[dict[str, Any]]:
         """A row per run, with the columns of results.csv; what does not apply to a run is absent."""
         rows = []
+        chosen = {run.directory for each in self.selections if each.chosen for run in each.chosen.cell.runs}
         for run in self.runs:
             row: dict[str, Any] = {**run.labels, "seed": run.seed, "status": run.status, "key": run.key}
             row |= {path: run.swept[path] for path in self.swept if path in run.swept}
+            row |= {} if run.tuned is None else {"selected": int(run.directory in chosen)}
+            row |= reached(run, self.targets)
             row |= {f"last_{name}": value for name, value in run.last.items()}
             row |= {f"best_{name}": value for name, value in run.best.items()}
             rows.append(row)
@@ -176,6 +91,8 @@ def load(directory: Path | str) -> Results:
         name=plan.get("name", path.name),
         key=plan.get("key", ""),
         swept=list(plan.get("swept", [])),
+        targets={metric: list(values) for metric, values in plan.get("targets", {}).items()},
+        selection=dict(plan.get("selection", {})),
     )
 
 
@@ -206,6 +123,7 @@ def _read_run(experiment: Path, entry: Mapping[str, Any]) -> Run:
         status=record["status"],
         error=record.get("error"),
         version=record.get("version", ""),
+        tuned=entry.get("tuned"),
         spec=record.get("spec", {}),
         history=read_jsonl(directory / "history.jsonl") if started else [],
         steps=read_jsonl(directory / "steps.jsonl") if started else [],

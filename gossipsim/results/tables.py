@@ -10,47 +10,68 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gossipsim.results.cells import COUNTERS, Run, higher_is_better, is_number
 from gossipsim.results.files import LABELS, write_json, write_text
-from gossipsim.results.reading import COUNTERS, Results, Run, higher_is_better, is_number, load
+from gossipsim.results.reading import Results, load
+from gossipsim.results.statistics import Summary, summarize
+from gossipsim.results.targets import reached, target_columns
+
+_LAST = ("n", "diverged", "selected")  # columns of results_mean.csv
 
 
 def write_tables(source: Path | str | Results) -> None:
     """Writes results.csv, results_mean.csv and summary.json of an experiment."""
     results = source if isinstance(source, Results) else load(source)
-    metrics = results.metrics
+    metrics, targets = results.metrics, target_columns(results.targets)
     columns = [*LABELS, "seed", "status", "key", *results.swept, *(f"last_{name}" for name in metrics)]
     columns += [f"best_{name}" for name in metrics if name not in COUNTERS]
-    write_text(results.directory / "results.csv", _csv(columns, results.table()))
+    write_text(results.directory / "results.csv", as_csv([*columns, *targets, "selected"], results.table()))
     columns = [*LABELS, *results.swept]
-    columns += [f"{name}_{statistic}" for name in metrics for statistic in ("mean", "std")]
-    write_text(results.directory / "results_mean.csv", _csv([*columns, "n", "diverged"], mean_table(results)))
+    columns += [f"{name}_{statistic}" for name in metrics for statistic in ("mean", "std", "ci95")]
+    columns += [f"{name}_{statistic}" for name in targets for statistic in ("mean", "std", "ci95", "n")]
+    write_text(results.directory / "results_mean.csv", as_csv([*columns, *_LAST], mean_table(results)))
     write_json(results.directory / "summary.json", _summary(results))
 
 
 def mean_table(results: Results) -> list[dict[str, Any]]:
-    """A row per cell, with the columns of results_mean.csv; what is undefined (std of one seed) is absent."""
+    """A row per cell, with the columns of results_mean.csv; what is undefined (std of one seed) is absent.
+
+    What a target took is averaged over those complete seeds that reached it, and its ``_n`` says how many did: where
+    that is less than ``n``, the mean is of the quicker seeds.
+    """
     rows = []
+    chosen = {id(each.chosen.cell) for each in results.selections if each.chosen}
     for cell in results.cells:
         row: dict[str, Any] = {**cell.labels, **cell.swept}
+        row |= {} if cell.tuned is None else {"selected": int(id(cell) in chosen)}
         for metric in results.metrics:
-            mean, std = cell.statistics(metric)
-            row |= {} if mean is None else {f"{metric}_mean": mean}
-            row |= {} if std is None else {f"{metric}_std": std}
+            row |= _statistics(metric, cell.summary(metric))
+        taken = [reached(run, results.targets) for run in cell.complete]
+        for column in target_columns(results.targets):
+            values = [each[column] for each in taken if column in each]
+            row |= _statistics(column, summarize(values)) | {f"{column}_n": len(values)}
         rows.append({**row, "n": len(cell.complete), "diverged": cell.diverged})
     return rows
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def _statistics(name: str, summary: Summary | None) -> dict[str, float]:
+    if summary is None:
+        return {}
+    found = {f"{name}_mean": summary.mean, f"{name}_std": summary.std, f"{name}_ci95": summary.ci95}
+    return {column: value for column, value in found.items() if value is not None}
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """RFC 4180; floats as repr, blank where absent, anything nested as JSON."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_field(row[column]) if column in row else "" for column in columns])
+        writer.writerow([as_text(row[column]) if column in row else "" for column in columns])
     return text.getvalue()
 
 
-def _field(value: Any) -> str | int | float:
+def as_text(value: Any) -> str | int | float:
     plain = isinstance(value, str) or is_number(value)
     return value if plain else json.dumps(value, ensure_ascii=False, sort_keys=True)
 

@@ -69,7 +69,7 @@ def test_results_csv_has_the_agreed_columns(directory: Path, results: Results) -
     metrics = list(fake_experiment.history(0, 0)[0])
     last = [f"last_{name}" for name in metrics]
     best = [f"best_{name}" for name in metrics if "loss" in name or "accuracy" in name or name == "consensus"]
-    assert columns[9:] == last + best
+    assert columns[9:] == [*last, *best, "selected"]
     assert len(table) == len(results.runs)
     for run, row in zip(results.runs, table, strict=True):
         assert (row["status"], row["key"], int(row["seed"])) == (run.status, run.key, run.seed)
