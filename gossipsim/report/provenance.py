@@ -53,11 +53,12 @@ Diverged runs are results: they are left out of means and counted.
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a figure or a page says about its origin."""
+    """What a figure or a page says about its origin; ``date`` is "" where it is not known."""
 
     command: str
     key: str
     version: str
+    date: str
     environment: dict[str, Any]
 
     @classmethod
@@ -71,6 +72,7 @@ class Provenance:
             command=command if isinstance(command, str) else shlex.join(map(str, command)),
             key=results.key,
             version=next(versions, str(environment.get("version", "unknown"))),
+            date=str(environment.get("date", "")),
             environment=environment,
         )
 
