@@ -18,7 +18,7 @@ from gossipsim.results.files import (
     write_json,
     write_text,
 )
-from gossipsim.results.reading import Results, load
+from gossipsim.results.reading import Results, experiment_in, load
 from gossipsim.results.selection import Candidate, Selection
 from gossipsim.results.statistics import Comparison, Summary, compare, summarize
 from gossipsim.results.tables import mean_table, write_tables
@@ -35,6 +35,7 @@ __all__ = [
     "Selection",
     "Summary",
     "compare",
+    "experiment_in",
     "find_experiments",
     "higher_is_better",
     "is_finite",

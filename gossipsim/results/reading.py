@@ -81,9 +81,7 @@ def load(directory: Path | str) -> Results:
         FileNotFoundError: when `directory` is neither.
         ValueError: naming the file that is damaged.
     """
-    path = Path(directory)
-    if not (path / "resolved.json").is_file():
-        path = _newest(path)
+    path = experiment_in(directory)
     plan = read_json(path / "resolved.json")
     return Results(
         directory=path,
@@ -96,7 +94,15 @@ def load(directory: Path | str) -> Results:
     )
 
 
-def _newest(path: Path) -> Path:
+def experiment_in(directory: Path | str) -> Path:
+    """The experiment that `directory` is, or the newest of the workflow that it is.
+
+    Raises:
+        FileNotFoundError: when it is neither.
+    """
+    path = Path(directory)
+    if (path / "resolved.json").is_file():
+        return path
     for candidate in reversed(find_experiments(path)):
         if (candidate / "resolved.json").is_file():
             return candidate
