@@ -9,7 +9,7 @@ from typing import Any
 
 from gossipsim.report import metrics as names
 from gossipsim.report.style import Styles
-from gossipsim.results import Cell, higher_is_better
+from gossipsim.results import Cell, compare, higher_is_better
 
 _MARKED = {*names.PRIMARY, "fw_gap"} - {"consensus"}  # a small consensus error alone is no success
 
@@ -36,36 +36,35 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in order of the primary metric; ``columns`` are metrics."""
+    """Rows in order of the primary metric; ``columns`` are metrics; ``note`` says what numbers and marks mean."""
 
     primary: str | None
     columns: list[str]
     rows: list[Row]
-    ties: bool
+    note: str
 
 
 def table(cells: Sequence[Cell], styles: Styles) -> Table:
-    """The table of the cells of one task and model.
+    """The table of the cells of one task and model, marked as :func:`marks` says.
 
-    Within a column the best mean is marked, and as ties those whose distance from it is at most the larger of the
-    two standard deviations. Cells with diverged seeds are ranked behind the others and never marked.
+    Cells with diverged seeds are ranked behind the others and never marked.
     """
     recorded = {name for cell in cells for run in cell.complete for name in run.last}
     columns = [name for name in names.COLUMNS if name in recorded]
     primary = names.primary(recorded)
     ordered = names.ranked(cells, primary) if primary else list(cells)
-    marks = {name: _marks(ordered, name) for name in columns}
+    marked = {name: marks(ordered, name) for name in columns}
     rows = [
         Row(
             colour=styles(cell.labels["optimizer"], cell.labels["cell"]).colour,
             optimizer=cell.labels["optimizer"],
             cell=cell.labels["cell"],
-            seeds=_seeds(cell),
-            entries=[_entry(cell, name, marks[name][position]) for name in columns] + [_seconds(cell)],
+            seeds=seeds(cell),
+            entries=[_entry(cell, name, marked[name][position]) for name in columns] + [_seconds(cell)],
         )
         for position, cell in enumerate(ordered)
     ]
-    return Table(primary, [*columns, "train_seconds"], rows, any("tie" in column for column in marks.values()))
+    return Table(primary, [*columns, "train_seconds"], rows, explain(ordered, best="★", tie="≈"))
 
 
 def _entry(cell: Cell, metric: str, mark: str) -> Entry:
@@ -79,7 +78,7 @@ def _seconds(cell: Cell) -> Entry:
     return Entry("" if mean is None else f"{mean:.3g}", mean)
 
 
-def _seeds(cell: Cell) -> str:
+def seeds(cell: Cell) -> str:
     """``3``, or ``1 of 3 (1 diverged, 1 failed)``."""
     complete, planned = len(cell.complete), len(cell.runs)
     if complete == planned:
@@ -91,20 +90,51 @@ def _seeds(cell: Cell) -> str:
     return f"{complete} of {planned} ({', '.join(f'{count} {status}' for status, count in others.items())})"
 
 
-def _marks(cells: Sequence[Cell], metric: str) -> list[str]:
-    """``best``, ``tie`` or nothing for each cell; nothing at all where there is nothing to compare."""
-    statistics = [cell.statistics(metric) if not cell.diverged else (None, None) for cell in cells]
-    means = [mean for mean, _ in statistics if mean is not None and math.isfinite(mean)]
-    if metric not in _MARKED or len(means) < 2:
+def marks(cells: Sequence[Cell], metric: str) -> list[str]:
+    """``best``, ``tie`` or nothing for each cell; nothing at all where there is nothing to compare.
+
+    A tie is a cell whose difference to the best has a 95% confidence interval that contains 0. A cell with one seed
+    has no interval: it may have the best number, but it ties with none.
+    """
+    if metric not in _MARKED:
         return [""] * len(cells)
-    best = max(means) if higher_is_better(metric) else min(means)
-    spread = max(std or 0.0 for mean, std in statistics if mean == best)
-    return [_mark(mean, std, best, spread) for mean, std in statistics]
+    means = {number: mean for number, cell in enumerate(cells) if (mean := _mean(cell, metric)) is not None}
+    if len(means) < 2:
+        return [""] * len(cells)
+    first = (max if higher_is_better(metric) else min)(means, key=lambda number: means[number])
+    return [_mark(cell, cells[first], metric, means.get(n), means[first]) for n, cell in enumerate(cells)]
 
 
-def _mark(mean: float | None, std: float | None, best: float, spread: float) -> str:
-    if mean is None or not math.isfinite(mean):
+def _mean(cell: Cell, metric: str) -> float | None:
+    """What a cell is judged by; None with diverged seeds, which flatter the others."""
+    mean, _ = cell.statistics(metric)
+    return None if mean is None or cell.diverged or not math.isfinite(mean) else mean
+
+
+def _mark(cell: Cell, best: Cell, metric: str, mean: float | None, best_mean: float) -> str:
+    if mean is None:
         return ""
-    if mean == best:
+    if mean == best_mean:
         return "best"
-    return "tie" if abs(mean - best) <= max(std or 0.0, spread) else ""
+    apart = compare(cell, best, metric)
+    return "tie" if apart is not None and apart.undecided else ""
+
+
+def explain(cells: Sequence[Cell], *, best: str, tie: str, spread: str = "standard deviation") -> str:
+    """What numbers and marks of a table mean; `best` and `tie` are how it shows them, `spread` is what follows ±."""
+    numbers = [len(cell.complete) for cell in cells if cell.complete]
+    several, alone = max(numbers, default=0) > 1, 1 in numbers
+    said = {
+        f"Mean ± {spread} over complete seeds, at the last evaluation.": several,
+        "A tuned optimizer is shown with the values that validation chose.": any(cell.tuned for cell in cells),
+    }
+    if len(numbers) > 1:
+        said |= {
+            f"One seed per cell: {best} is the best number, which does not show that others are worse.": not several,
+            f"{best} is the best mean; {tie} is not told from it by the seeds: the 95% confidence interval of the "
+            "difference (paired by seed, Welch's where seeds are not shared) contains 0. No correction for the number "
+            "of cells.": several,
+            "A cell with one seed has no interval and is not marked as tied.": several and alone,
+            "Cells with diverged seeds are ranked last and not marked.": any(cell.diverged for cell in cells),
+        }
+    return " ".join(sentence for sentence, applies in said.items() if applies)

@@ -15,7 +15,6 @@ from gossipsim.report import figures, legend
 from gossipsim.report import metrics as names
 from gossipsim.report.axes import scale_horizontally
 from gossipsim.report.curves import MOST_POINTS, Curve, curve, horizontal
-from gossipsim.report.ranking import table
 from gossipsim.report.style import MARKERS, PALETTE, Styles
 from gossipsim.report.svg import MOST_EDGES, topology
 from gossipsim.results import Cell, Run, load
@@ -220,31 +219,6 @@ def test_epochs_are_the_axis_only_where_they_tell_records_apart() -> None:
     same = run([0.1, 0.2])
     same.history[1]["epoch"] = 0
     assert horizontal([same]) == "step"
-
-
-def test_rank_marks_best_and_ties_and_puts_diverged_cells_last() -> None:
-    cells = [
-        cell(run([0.9], cell="d"), run([0.1], status="diverged", cell="d")),
-        cell(run([0.5], cell="a"), run([0.52], cell="a")),
-        cell(run([0.8], cell="b"), run([0.82], cell="b")),
-        cell(run([0.79], cell="c"), run([0.805], cell="c")),
-        cell(run([0.2], status="failed", cell="e")),
-    ]
-    ranked = table(cells, Styles(["o"], ["a", "b", "c", "d", "e"]))
-    assert ranked.primary == "test_accuracy"
-    assert [(row.cell, row.entries[0].mark) for row in ranked.rows] == [
-        ("b", "best"),
-        ("c", "tie"),
-        ("a", ""),
-        ("d", ""),
-        ("e", ""),
-    ]
-    assert [row.seeds for row in ranked.rows[-2:]] == ["1 of 2 (1 diverged)", "0 of 1 (1 failed)"]
-
-
-def test_one_seed_each_makes_no_ties() -> None:
-    ranked = table([cell(run([0.5], cell="a")), cell(run([0.5001], cell="b"))], Styles(["o"], ["a", "b"]))
-    assert [row.entries[0].mark for row in ranked.rows] == ["best", ""]
 
 
 def grid(optimizers: int, topologies: list[str], rests: int) -> Styles:
