@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from gossipsim.commands.refusal import refuse
 from gossipsim.options import Options, parse_overrides, parse_processes, parse_seeds
-from gossipsim.runner import FAILED, INTERRUPTED, run_locally, terminal
+from gossipsim.runner import FAILED, INTERRUPTED, OK, run_locally, terminal
 
 
 def check(
@@ -32,25 +33,32 @@ def check(
     and check.md in an experiment's directory. Exit codes: 0 all pass, 1 a gate or a run failed, 2 bad usage or
     configuration, 130 interrupted.
     """
-    from gossipsim.config import ConfigError
-
     if config is not None and strategy is not None:
         refuse("check: give a file or --strategy, not both")
     try:
         overrides = parse_overrides(set_ or []) | ({} if workflow is None else {"workflow": str(workflow)})
         listed = parse_seeds(seeds) if seeds is not None else None
         ranks = parse_processes(processes)
-        if config is None:
-            passed = _theory_holds(strategy)
-        else:
-            passed = _passes(Options(config, processes=ranks, overrides=overrides, seeds=listed, new=True))
+    except ValueError as error:
+        refuse(str(error))
+    if config is None:
+        raise typer.Exit(exit_code(lambda: _theory_holds(strategy)))
+    options = Options(config, processes=ranks, overrides=overrides, seeds=listed, new=True)
+    raise typer.Exit(exit_code(lambda: gates_pass(options)))
+
+
+def exit_code(passes: Callable[[], bool]) -> int:
+    """Of a check, which is carried out here: `OK` where it passes, `FAILED` where not, and what interrupts it."""
+    from gossipsim.config import ConfigError
+
+    try:
+        return OK if passes() else FAILED
     except ConfigError as error:
         refuse("\n".join(error.errors))
     except ValueError as error:
         refuse(str(error))
-    except KeyboardInterrupt as error:
-        raise typer.Exit(INTERRUPTED) from error
-    raise typer.Exit(0 if passed else FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _theory_holds(strategy: str | None) -> bool:
@@ -62,7 +70,7 @@ def _theory_holds(strategy: str | None) -> bool:
     return tell_theory(terminal(), shipped(), shared=True, with_laws=False)
 
 
-def _passes(options: Options) -> bool:
+def gates_pass(options: Options) -> bool:
     """Runs one experiment, judges its gates, writes check.md beside its results and prints the table."""
     from gossipsim.checks import judge, markdown, table
     from gossipsim.config import plan

@@ -15,8 +15,9 @@ PACKAGE = ROOT / "gossipsim"
 
 TOP_DOWN = (
     ("cli", "__main__"),
-    ("commands", "doctor", "bench", "checks", "legacy_runner"),
-    ("schema",),
+    ("legacy_runner",),
+    ("commands", "doctor", "bench", "checks", "legacy"),
+    ("schema", "scaffold"),
     ("catalogue",),
     ("testing",),
     ("report",),
@@ -43,6 +44,7 @@ TOP_DOWN = (
     ("tasks",),
     ("models",),
     ("data",),
+    ("progress",),
     ("results",),
     ("config",),
     ("spec",),
@@ -55,7 +57,7 @@ LEVEL = {room: level for level, rooms in enumerate(TOP_DOWN) for room in rooms}
 OWNERS = {"torch.distributed": {"world"}, "matplotlib": {"report"}, "torchvision": {"tasks"}}
 """Libraries that only these rooms may import."""
 
-WITHOUT_TORCH = ("report", "results", "config", "spec")
+WITHOUT_TORCH = ("report", "progress", "results", "config", "spec")
 
 
 @dataclass(frozen=True)
