@@ -16,6 +16,7 @@ MOST_TIES = 3  # that are named
 class Headline:
     """``best`` is None where no cell has a result; ``others`` counts the cells that were compared with it.
 
+    ``interval`` is half the 95% confidence interval of the mean, None for a single seed.
     ``ties`` are the first of the cells that the seeds do not tell from the best one, ``tied`` how many there are.
     """
 
@@ -34,14 +35,15 @@ class Headline:
 def headline(cells: Sequence[Cell], table: Table) -> Headline:
     """Best and ties as the table marks them, in the metric that ranks it."""
     metric = table.primary or ""
-    ranked = [cell for cell in names.ranked(cells, metric) if cell.statistics(metric)[0] is not None] if metric else []
+    ranked = [cell for cell in names.ranked(cells, metric) if cell.summary(metric)] if metric else []
     diverged = sum(cell.diverged > 0 for cell in cells)
     extreme = "highest" if higher_is_better(metric) else "lowest"
     if not ranked:
         return Headline(names.label(metric), extreme, None, "", None, 0, 0, [], 0, diverged)
     best = ranked[0]
-    mean, interval = best.statistics(metric)
-    value, _, spread = names.with_spread(mean, interval, metric).partition(" ± ")
+    summary = best.summary(metric)
+    assert summary is not None
+    value, _, interval = names.with_spread(summary.mean, summary.ci95, metric).partition(" ± ")
     column = table.columns.index(metric)
     ties = [_name(row.optimizer, row.cell) for row in table.rows if row.entries[column].mark == "tie"]
     return Headline(
@@ -49,7 +51,7 @@ def headline(cells: Sequence[Cell], table: Table) -> Headline:
         extreme=extreme,
         best=_name(best.labels["optimizer"], best.labels["cell"]),
         value=value,
-        interval=spread or None,
+        interval=interval or None,
         seeds=len(best.complete),
         others=len(ranked) - 1,
         ties=ties[:MOST_TIES],

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gossipsim.report import metrics as names
 from gossipsim.report import svg
 from gossipsim.report.interactive import rounded, script_json
-from gossipsim.results import Results, Run, read_jsonl
+from gossipsim.results import Results, Run
 
 MOST_BYTES = 900_000
 MOST_FRAMES = 120  # of a run
@@ -91,7 +91,7 @@ def _recorded(results: Results) -> Iterator[tuple[Run, list[dict[str, Any]]]]:
     """The first run of each cell that has a result and frames."""
     for cell in results.cells:
         for run in cell.runs:
-            if run.status in ("complete", "diverged") and len(frames := read_jsonl(run.directory / "nodes.jsonl")) > 1:
+            if run.status in ("complete", "diverged") and len(frames := run.frames()) > 1:
                 yield run, frames
                 break
 

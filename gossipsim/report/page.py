@@ -21,7 +21,7 @@ from gossipsim.report.partition import placements
 from gossipsim.report.provenance import Provenance, plural, states
 from gossipsim.report.ranking import Table, table
 from gossipsim.report.style import Styles
-from gossipsim.results import Results, read_json
+from gossipsim.results import Results, Summary, read_json
 
 # These keep the page below 8 MB, whatever the experiment; what is beyond them is linked, or in the CSV files.
 MOST_EMBEDDED = 2_400_000  # bytes of images
@@ -47,6 +47,7 @@ class Section:
     headline: Headline
     explorer: Explorer | None
     table: Table
+    costs: sections.Costs | None
     pictures: list[Picture]
 
 
@@ -77,7 +78,8 @@ def render(results: Results, plots: Sequence[Plot], provenance: Provenance) -> s
             tiles=sections.tiles(results),
             sections=parts,
             player=film,
-            selections=[],
+            selections=results.selections,
+            budget=sections.budget(results.selections),
             networks=sections.networks(results.runs),
             shards=_shards(results, pictures),
             failures=sections.failures(results.runs),
@@ -99,8 +101,18 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": names.number, "plural": plural, "label": names.label, "ink": svg.ink}
+    environment.filters |= {
+        "number": names.number,
+        "plural": plural,
+        "label": names.label,
+        "ink": svg.ink,
+        "spread": _spread,
+    }
     return environment
+
+
+def _spread(summary: Summary | None, metric: str | None) -> str:
+    return names.with_spread(summary.mean, summary.std, metric or "") if summary else ""
 
 
 def _pictures(directory: Path, plots: Sequence[Plot]) -> dict[Path, Picture]:
@@ -115,10 +127,12 @@ def _pictures(directory: Path, plots: Sequence[Plot]) -> dict[Path, Picture]:
 
 def _sections(results: Results, plots: Sequence[Plot], pictures: Mapping[Path, Picture]) -> list[Section]:
     styles = Styles.of(results)
-    groups = dict.fromkeys((cell.labels["task"], cell.labels["model"]) for cell in results.cells)
+    groups = dict.fromkeys((cell.labels["task"], cell.labels["model"]) for cell in results.selected_cells)
     found = []
     for number, (task, model) in enumerate(groups):
-        cells = [cell for cell in results.cells if (cell.labels["task"], cell.labels["model"]) == (task, model)]
+        cells = [
+            cell for cell in results.selected_cells if (cell.labels["task"], cell.labels["model"]) == (task, model)
+        ]
         ranked = table(cells, styles)
         found.append(
             Section(
@@ -127,6 +141,7 @@ def _sections(results: Results, plots: Sequence[Plot], pictures: Mapping[Path, P
                 headline=headline(cells, ranked),
                 explorer=explorer(cells, styles, results.swept, room=MOST_NUMBERS // len(groups)),
                 table=ranked,
+                costs=sections.costs(cells, results.targets),
                 pictures=[pictures[plot.png] for plot in plots if (plot.task, plot.model) == (task, model)],
             )
         )

@@ -10,10 +10,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from gossipsim.report import metrics as names
 from gossipsim.report import svg
 from gossipsim.report.interactive import dimensions, value_text
 from gossipsim.report.partition import Placement
-from gossipsim.results import Results, Run
+from gossipsim.report.provenance import plural
+from gossipsim.report.ranking import Entry, Row
+from gossipsim.results import Cell, Results, Run, Selection, reached, summarize, target_columns
 
 MOST_DRAWINGS = 16
 MOST_FAILURES = 100
@@ -65,6 +68,14 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What reaching each target took, in the columns of results.csv that have a value."""
+
+    columns: list[str]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
 class Failure:
     """A run with an error."""
 
@@ -79,8 +90,9 @@ def tiles(results: Results) -> list[Tile]:
     """What was run, for the top of the page: what was crossed, what was swept, what all runs share."""
     runs = results.runs
     kinds: dict[str, list[str]] = {
-        plural: list(dict.fromkeys(run.labels[label] for run in runs))
-        for plural, label in (("tasks", "task"), ("models", "model"), ("optimizers", "optimizer"))
+        "tasks": list(dict.fromkeys(run.labels["task"] for run in runs)),
+        "models": list(dict.fromkeys(run.labels["model"] for run in runs)),
+        "optimizers": list(dict.fromkeys((run.tuned or run.labels)["optimizer"] for run in runs)),
     }
     for path, title in dimensions(results.swept).items():
         kinds[title] = list(dict.fromkeys(value_text(run.swept[path]) for run in runs if path in run.swept))
@@ -168,6 +180,39 @@ def heat_map(placement: Placement) -> HeatMap | None:
     largest = max(map(max, placement.counts))
     shades = [[round(count / max(largest, 1), 2) for count in row] for row in placement.counts]
     return HeatMap(placement.counts, shades, placement.sizes, placement.distances, largest)
+
+
+def costs(cells: Sequence[Cell], targets: Mapping[str, Sequence[float]]) -> Costs | None:
+    """A row per cell, in the order given; None where no target is reached, or none is set."""
+    taken = [[reached(run, targets) for run in cell.complete] for cell in cells]
+    columns = [name for name in target_columns(targets) if any(name in one for runs in taken for one in runs)]
+    if not columns:
+        return None
+    rows = [
+        Row("", cell.labels["optimizer"], cell.labels["cell"], "", [_cost(runs, name) for name in columns])
+        for cell, runs in zip(cells, taken, strict=True)
+    ]
+    return Costs([_spaced(name) for name in columns], rows)
+
+
+def _cost(runs: Sequence[Mapping[str, float]], column: str) -> Entry:
+    found = summarize(run[column] for run in runs if column in run)
+    if found is None:
+        return Entry("", None)
+    text = names.with_spread(found.mean, found.std, "bytes_sent" if column.startswith("bytes_") else "")
+    return Entry(text if found.n == len(runs) else f"{text} ({found.n} of {len(runs)})", found.mean)
+
+
+def budget(selections: Sequence[Selection]) -> str:
+    """What each tuned optimizer was given.
+
+    >>> budget([])
+    ''
+    """
+    spent = dict.fromkeys((len(one.candidates), one.candidates[0].seeds) for one in selections)
+    return "; ".join(
+        f"{plural(candidates, 'candidate')} with {plural(seeds, 'seed')} each" for candidates, seeds in spent
+    )
 
 
 def failures(runs: Sequence[Run]) -> list[Failure]:

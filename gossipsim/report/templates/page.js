@@ -48,7 +48,10 @@ const axisStyle = () => ({
   gridcolor: variable("--grid"), linecolor: variable("--line"), tickcolor: variable("--line"), ticks: "outside",
   ticklen: 4, zeroline: false, showline: true, automargin: true, title: { standoff: 10 },
 });
-const chartStyle = () => ({
+const PAPER = 680; // pixels across a page
+let printing = false;
+const chartStyle = (part = 1) => ({
+  ...(printing ? { width: part * PAPER, height: 320 } : {}),
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
   font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: variable("--soft") },
   margin: { l: 62, r: 14, t: 12, b: 46 },
@@ -112,12 +115,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
 // Paper is white, and has nothing that unfolds.
 let onScreen;
 const unfold = () => {
-  onScreen = { theme: root.dataset.theme, folded: [...document.querySelectorAll("details:not([open])")] };
+  onScreen = { theme: root.dataset.theme, folded: [...document.querySelectorAll("details:not([open], .long)")] };
   root.dataset.theme = "light";
+  printing = true;
   redraws.forEach((redraw) => redraw());
   onScreen.folded.forEach((details) => { details.open = true; });
 };
 const foldAgain = () => {
+  printing = false;
   if (onScreen.theme) root.dataset.theme = onScreen.theme;
   else delete root.dataset.theme;
   onScreen.folded.forEach((details) => { details.open = false; });

@@ -83,7 +83,7 @@ function player(element) {
     const positive = values.filter((value, k) => value !== null && !(k === 0 && value < 1e-8 * values[1]));
     const [low, high] = [Math.min(...positive), Math.max(...positive)].map(Math.log10);
     const layout = {
-      ...chartStyle(), hovermode: "x", dragmode: false, shapes: cursor(number()),
+      ...chartStyle(0.53), hovermode: "x", dragmode: false, shapes: cursor(number()),
       xaxis: { ...axisStyle(), title: { text: "step", standoff: 8 }, tickformat: "~s" },
       yaxis: {
         ...axisStyle(), type: "log", exponentformat: "power", title: { text: "consensus error", standoff: 10 },
