@@ -6,7 +6,10 @@ import typer
 
 from gossipsim.commands.bench import bench
 from gossipsim.commands.check import check
+from gossipsim.commands.cite import cite
 from gossipsim.commands.doctor import doctor
+from gossipsim.commands.export import export
+from gossipsim.commands.new import new
 from gossipsim.commands.plan import plan
 from gossipsim.commands.report import report
 from gossipsim.commands.schema import schema
@@ -26,6 +29,9 @@ app.command("run", rich_help_panel=EXPERIMENTS)(run_command)
 app.command(rich_help_panel=EXPERIMENTS)(plan)
 app.command(rich_help_panel=EXPERIMENTS)(check)
 app.command(rich_help_panel=RESULTS)(report)
+app.command(rich_help_panel=RESULTS)(cite)
+app.command(rich_help_panel=RESULTS)(export)
+app.command(rich_help_panel=EXPERIMENTS)(new)
 app.command(rich_help_panel=LOOKING)(topology)
 app.command(rich_help_panel=LOOKING)(schema)
 app.command(rich_help_panel=LOOKING)(doctor)

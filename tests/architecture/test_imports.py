@@ -17,7 +17,7 @@ TOP_DOWN = (
     ("cli", "__main__"),
     ("legacy_runner",),
     ("commands", "doctor", "bench", "checks", "legacy"),
-    ("schema", "scaffold"),
+    ("schema", "scaffold", "citations"),
     ("catalogue",),
     ("testing",),
     ("report",),
@@ -57,7 +57,7 @@ LEVEL = {room: level for level, rooms in enumerate(TOP_DOWN) for room in rooms}
 OWNERS = {"torch.distributed": {"world"}, "matplotlib": {"report"}, "torchvision": {"tasks"}}
 """Libraries that only these rooms may import."""
 
-WITHOUT_TORCH = ("report", "progress", "results", "config", "spec")
+WITHOUT_TORCH = ("report", "progress", "results", "config", "spec", "citations")
 
 
 @dataclass(frozen=True)
