@@ -1,7 +1,7 @@
-"""What a run leaves behind while it runs: history.jsonl, steps.jsonl, timing.jsonl. Only rank 0 writes.
+"""What a run leaves behind while it runs: history.jsonl, steps.jsonl, nodes.jsonl, timing.jsonl. Only rank 0 writes.
 
-Timings stay out of history and steps, so that those two are byte-identical however the run was hosted. A value that
-is not finite is written as null: JSON has no NaN.
+Timings stay out of the other files, so that those are byte-identical however the run was hosted. A value that is not
+finite is written as null: JSON has no NaN.
 """
 
 from __future__ import annotations
@@ -14,26 +14,30 @@ from typing import IO, Any
 
 from gossipsim.results import COUNTERS, higher_is_better
 
-FILES = ("history", "steps", "timing")
+FILES = ("history", "steps", "nodes", "timing")
 
 
 class Recorder:
-    """Appends records as JSON lines to files of a run directory; `directory=None` (ranks > 0) writes nothing."""
+    """Appends records as JSON lines to files of a run directory; `directory=None` (ranks > 0) writes nothing.
+
+    A file appears with its first record: there is a nodes.jsonl only where a run leaves frames of its nodes.
+    """
 
     def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
         self._files: dict[str, IO[str]] = {}
         self.records: dict[str, list[dict[str, Any]]] = {name: [] for name in FILES}
-        if directory is not None:
-            for name in FILES:
-                self._files[name] = (directory / f"{name}.jsonl").open("w", encoding="utf-8", newline="\n")
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
         """Appends one record to `<name>.jsonl` and hands the line to the operating system."""
         clean = {key: _finite(value) for key, value in record.items()}
         self.records[name].append(clean)
-        if name in self._files:
-            self._files[name].write(json.dumps(clean, allow_nan=False) + "\n")
-            self._files[name].flush()
+        if self._directory is None:
+            return
+        if name not in self._files:
+            self._files[name] = (self._directory / f"{name}.jsonl").open("w", encoding="utf-8", newline="\n")
+        self._files[name].write(json.dumps(clean, allow_nan=False) + "\n")
+        self._files[name].flush()
 
     def close(self) -> None:
         for file in self._files.values():
@@ -56,4 +60,6 @@ class Recorder:
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

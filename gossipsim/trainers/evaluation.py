@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ MAX_LOCAL = 32
 """With more nodes than this, `local_eval: true` evaluates this many of them, evenly spaced."""
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
+OwnMetrics = dict[str, torch.Tensor]
+"""Metrics of nodes' own models by name, a number per evaluated node."""
 
 
 def evaluated_nodes(nodes: int, local_eval: bool | int) -> list[int]:
@@ -35,6 +38,11 @@ def evaluated_nodes(nodes: int, local_eval: bool | int) -> list[int]:
         return []
     count = min(nodes, MAX_LOCAL if local_eval is True else int(local_eval))
     return [k * nodes // count for k in range(count)]
+
+
+def consensus(distances: torch.Tensor) -> float:
+    """(1/N) sum_i ||x_i - mean||^2, from the N distances."""
+    return float((distances**2).mean())
 
 
 class Evaluator:
@@ -75,12 +83,11 @@ class Evaluator:
         """Whether x* and f* are known for this run."""
         return self._optimum is not None
 
-    def consensus(self, mean: torch.Tensor) -> float:
-        """(1/N) sum_i ||x_i - mean||^2; one node agrees with itself."""
+    def distances(self, mean: torch.Tensor) -> torch.Tensor:
+        """||x_i - mean|| of all N nodes, (N,) float64; one node agrees with itself."""
         if self.world.nodes == 1:
-            return 0.0
-        distances = torch.linalg.vector_norm(self.nodes.X - mean, dim=1)
-        return self._node_mean(distances.double() ** 2)
+            return torch.zeros(1, dtype=torch.float64)
+        return self._of_all(torch.linalg.vector_norm(self.nodes.X - mean, dim=1))
 
     def batch_loss(self) -> float:
         """The mean over nodes of the loss of the last batch, of those that have had one."""
@@ -97,11 +104,11 @@ class Evaluator:
         distance = torch.linalg.vector_norm(mean.cpu().double() - self._optimum.x)
         return {"suboptimality": loss - self._optimum.value, "distance": float(distance)}
 
-    def everything(self, mean: torch.Tensor) -> dict[str, float]:
+    def everything(self, mean: torch.Tensor, distances: torch.Tensor, own: OwnMetrics) -> dict[str, float]:
         """All metrics of a history record, in its order."""
         loss, gradient = self.train_loss(mean, gradient=bool(self._constraints))
-        metrics = {"train_loss": loss} | self.held_out_metrics(mean) | self.local_metrics()
-        metrics["consensus"] = self.consensus(mean)
+        metrics = {"train_loss": loss} | self.held_out_metrics(mean) | self.over_nodes(own)
+        metrics["consensus"] = consensus(distances)
         metrics |= self.theory(mean, loss)
         if gradient is not None:
             metrics |= {"fw_gap": self._gap(mean, gradient), "feasibility": self._violation(mean)}
@@ -138,9 +145,9 @@ class Evaluator:
             metrics |= self._named(f"{split}_", sums / len(data[0]))
         return metrics
 
-    def local_metrics(self) -> dict[str, float]:
-        """`local_<metric>_mean` and `local_<metric>_worst` over the evaluated nodes' own models."""
-        metrics: dict[str, float] = {}
+    def own_metrics(self) -> OwnMetrics:
+        """`local_<split>_<metric>` of the evaluated nodes' own models, in the order of their ids."""
+        found: OwnMetrics = {}
         for split, data in self._held_out.items() if self._local else ():
             rows = torch.zeros(len(self.nodes.ids), len(self._names), dtype=torch.float64)
             for k, node in enumerate(self.nodes.ids):
@@ -148,11 +155,22 @@ class Evaluator:
                     self._point(self.nodes.X[k], own=k)
                     rows[k] = _stack([self._sums(*c) for c in _chunks(data)], 0).sum(0) / len(data[0])
             table = self.world.table(rows, self.world.nodes)[self._local]
-            for name, values in zip(self._names, table.T, strict=True):
-                worst = values.min() if higher_is_better(name) else values.max()
-                metrics[f"local_{split}_{name}_mean"] = float(values.mean())
-                metrics[f"local_{split}_{name}_worst"] = float(worst)
+            found |= {f"local_{split}_{name}": values for name, values in zip(self._names, table.T, strict=True)}
+        return found
+
+    def over_nodes(self, own: OwnMetrics) -> dict[str, float]:
+        """`local_<split>_<metric>_mean` and `_worst` over the evaluated nodes."""
+        metrics: dict[str, float] = {}
+        for name, values in own.items():
+            metrics[f"{name}_mean"] = float(values.mean())
+            metrics[f"{name}_worst"] = float(values.min() if higher_is_better(name) else values.max())
         return metrics
+
+    def by_node(self, own: OwnMetrics) -> dict[str, list[float | None]]:
+        """The metrics of all N nodes, None for those that are not evaluated."""
+        places = {node: k for k, node in enumerate(self._local)}
+        order = [places.get(node) for node in range(self.world.nodes)]
+        return {name: [None if k is None else float(values[k]) for k in order] for name, values in own.items()}
 
     def _gap(self, row: torch.Tensor, gradient: torch.Tensor) -> float:
         """<g, x - lmo(g)>, summed over the parameters with a set."""
@@ -235,10 +253,32 @@ class Evaluator:
 
     def _node_mean(self, values: torch.Tensor) -> float:
         """The mean over all N nodes of one float64 number per hosted node."""
-        return float(self.world.table(values.double().cpu().unsqueeze(1), self.world.nodes).mean())
+        return float(self._of_all(values).mean())
+
+    def _of_all(self, values: torch.Tensor) -> torch.Tensor:
+        """One number per hosted node, (n,) -> one of each of the N nodes, (N,) float64."""
+        return self.world.table(values.double().cpu().unsqueeze(1), self.world.nodes).squeeze(1)
 
     def _named(self, prefix: str, values: torch.Tensor) -> dict[str, float]:
         return {prefix + name: float(value) for name, value in zip(self._names, values, strict=True)}
+
+
+class State:
+    """The rows after a step, as records see them; the processes meet where something is first asked for."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    @cached_property
+    def mean(self) -> torch.Tensor:
+        """Of all rows, (d,)."""
+        nodes = self._evaluator.nodes
+        return nodes.world.mean(nodes.X) if nodes.world.nodes > 1 else nodes.X[0]
+
+    @cached_property
+    def distances(self) -> torch.Tensor:
+        """Of all nodes to the mean, (N,)."""
+        return self._evaluator.distances(self.mean)
 
 
 def _chunks(data: Tensors, indices: torch.Tensor | None = None) -> Iterator[Tensors]:

@@ -22,7 +22,8 @@ from gossipsim.results import write_json
 from gossipsim.rounds import connect, play
 from gossipsim.strategies import Strategy
 from gossipsim.tasks.task import Optimum, Task
-from gossipsim.trainers.evaluation import Evaluator, Tensors
+from gossipsim.trainers.evaluation import Evaluator, OwnMetrics, State, Tensors, consensus
+from gossipsim.trainers.frames import Frames, frame
 from gossipsim.world import Transport, World
 from gossipsim.world.launcher import Emit
 
@@ -36,6 +37,9 @@ STEP_FIELDS = ("batch_loss", "consensus", "suboptimality", "distance")
 
 MAX_IDLE_ROUNDS = 1000
 """Rounds in a row without a local step after which a run fails: it would never end."""
+
+FRAMES = "nodes"
+"""What `log` calls the frames of nodes.jsonl."""
 
 EXTRA_STEP_FIELDS = (
     "train_loss",
@@ -60,7 +64,8 @@ class SupervisedTrainer:
         dtype: "float32" or "float64".
         device: "cpu" or "cuda".
         log_every: a record of steps.jsonl every so many steps.
-        log: {field: every k steps} for steps.jsonl, in place of or beside the usual fields.
+        log: {field: every k steps} for steps.jsonl, in place of or beside the usual fields; `nodes` is about the
+            frames of nodes.jsonl.
         eval_every: a record of history.jsonl every so many epochs (steps when `steps` is set); null: first and last.
         init: "same" (all nodes start from one seeded draw) or "independent".
         engine: "loop" (gradients node by node); "auto" picks it.
@@ -104,6 +109,7 @@ class SupervisedTrainer:
         self.mixes_state = optimizer_state == "mixed"
         self.requested = tuple(log or {})
         self.frequencies = _frequencies(log_every, log or {})
+        self.frames_every = self.frequencies.pop(FRAMES, None)
 
     def fit(self, parts: RunParts, transport: Transport, directory: Path, emit: Emit) -> str:
         """Runs to the end on this process's share of the nodes and writes the run's files (rank 0).
@@ -124,6 +130,11 @@ class SupervisedTrainer:
     def epoch_length(self, samples: int, nodes: int) -> int:
         """Steps per epoch."""
         return 1 if self.batch_size is None else math.ceil(samples / (nodes * self.batch_size))
+
+    def evaluation_length(self, epoch_length: int) -> int | None:
+        """Steps from one evaluation to the next; None where only the first and the last state are evaluated."""
+        unit = 1 if self.steps is not None else epoch_length
+        return None if self.eval_every is None else self.eval_every * unit
 
 
 class RunParts(Protocol):
@@ -160,6 +171,7 @@ class _Fit:
     emit: Emit
     epoch_length: int
     total: int
+    frames: Frames
     recorded: int = 0
     evaluated_at: float = 0.0
     train_seconds: float = 0.0
@@ -175,13 +187,16 @@ class _Fit:
         length = trainer.epoch_length(sum(map(len, parts.shards)), world.nodes)
         total = trainer.steps if trainer.steps is not None else trainer.epochs * length
         mix = connect(nodes, parts.network, parts.links, parts.compressor)
-        return cls(trainer, parts, nodes, mix, evaluator, recorder, emit, length, total)
+        every = trainer.evaluation_length(length)
+        frames = Frames.plan(nodes=world.nodes, total=total, evaluation=every, asked=trainer.frames_every)
+        return cls(trainer, parts, nodes, mix, evaluator, recorder, emit, length, total, frames)
 
     def run(self) -> str:
         try:
             self.parts.strategy.init(self.nodes, self.mix)
-            self._log(dict.fromkeys(self.trainer.frequencies, True) | {"batch_loss": False})
-            self._evaluate()
+            state = State(self.evaluator)
+            self._log(dict.fromkeys(self.trainer.frequencies, True) | {"batch_loss": False}, state)
+            self._evaluate(state)
             self.nodes.between_steps = self._between_steps
             self._train()
         except _Diverged:
@@ -216,34 +231,39 @@ class _Fit:
         per_epoch = self.parts.schedule_every == "epoch"
         if not per_epoch or step % self.epoch_length == 0:
             self.nodes.step_schedulers()
+        state = State(self.evaluator)
         due = {name: last or step % k == 0 for name, k in self.trainer.frequencies.items()}
         if any(due.values()):
-            self._log(due)
-        every = self.trainer.eval_every
-        unit = 1 if self.trainer.steps is not None else self.epoch_length
-        if last or (every is not None and step % (every * unit) == 0):
-            self._evaluate()
+            self._log(due, state)
+        every = self.trainer.evaluation_length(self.epoch_length)
+        if last or (every is not None and step % every == 0):
+            self._evaluate(state, last=last)
+        elif self.frames.due(step):
+            self._frame(state, {})
 
-    def _log(self, due: Mapping[str, bool]) -> None:
+    def _log(self, due: Mapping[str, bool], state: State) -> None:
         """Appends a record to steps.jsonl with the fields that are due."""
         theory = [name for name in ("suboptimality", "distance") if due[name] and self.evaluator.knows_optimum]
         extra = [name for name in EXTRA_STEP_FIELDS if due.get(name)]
-        world, X = self.nodes.world, self.nodes.X
-        mean = world.mean(X) if world.nodes > 1 or theory or extra else X[0]
         loss = self.evaluator.batch_loss()
         values = {"batch_loss": loss} if due["batch_loss"] else {}
         if due["consensus"]:
-            values["consensus"] = self.evaluator.consensus(mean)
+            values["consensus"] = consensus(state.distances)
         if theory:
-            known = self.evaluator.theory(mean)
+            known = self.evaluator.theory(state.mean)
             values |= {name: known[name] for name in theory}
-        values |= self._extra_fields(extra, mean)
+        values |= self._extra_fields(extra, state.mean) if extra else {}
         self.recorder.write("steps", {"step": self.nodes.step} | values)
         self.emit({"step": self.nodes.step, "total": self.total, "loss": loss})
         if not all(math.isfinite(value) for value in (loss, *values.values())):
             if self.recorder.records["history"]:
-                self._evaluate()
+                self._evaluate(state, last=True)
             raise _Diverged
+
+    def _frame(self, state: State, own: OwnMetrics) -> None:
+        """Appends a record to nodes.jsonl."""
+        by_node = self.evaluator.by_node(own)
+        self.recorder.write("nodes", frame(self.nodes.step, self.mix.round, state.distances.tolist(), by_node))
 
     def _extra_fields(self, names: list[str], mean: torch.Tensor) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -258,14 +278,17 @@ class _Fit:
             values["learning_rate"] = float(rates[0])
         return {name: values[name] for name in names if name in values}
 
-    def _evaluate(self) -> None:
-        """Appends a record to history.jsonl and a line to timing.jsonl.
+    def _evaluate(self, state: State, *, last: bool = False) -> None:
+        """Appends a record to history.jsonl and a line to timing.jsonl, and a frame to nodes.jsonl where one is due.
+
+        Args:
+            last: no step follows.
 
         Raises:
             _Diverged: where the loss of the mean model is not finite.
         """
         started = time.perf_counter()
-        nodes, step = self.nodes, self.nodes.step
+        step = self.nodes.step
         if step:
             self.train_seconds += started - self.evaluated_at
         epoch = step / self.epoch_length
@@ -274,19 +297,23 @@ class _Fit:
             "step": step,
             "round": self.mix.round,
         }
-        record |= self.evaluator.everything(nodes.world.mean(nodes.X))
+        own = self.evaluator.own_metrics()
+        record |= self.evaluator.everything(state.mean, state.distances, own)
         record["bytes_sent"] = self.mix.traffic.bytes_sent
         record["messages"] = self.mix.traffic.messages
         if self.mix.clock is not None:
             record["sim_time"] = self.mix.clock.now
         record |= self._counts()
         self.recorder.write("history", record)
+        lost = not math.isfinite(record["train_loss"])
+        if self.frames and (last or lost or self.frames.due(step)):
+            self._frame(state, own)
         self.emit({"step": step, "total": self.total, "metrics": record})
         self.evaluated_at = time.perf_counter()
         self.eval_seconds += self.evaluated_at - started
         timing = {"step": step, "train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds}
         self.recorder.write("timing", timing)
-        if not math.isfinite(record["train_loss"]):
+        if lost:
             raise _Diverged
 
     def _counts(self) -> dict[str, int]:
@@ -328,7 +355,7 @@ def _write_result(fit: _Fit, parts: RunParts, directory: Path, status: str) -> N
 
 
 def _frequencies(log_every: int, log: dict[str, int]) -> dict[str, int]:
-    known = (*STEP_FIELDS, *EXTRA_STEP_FIELDS)
+    known = (*STEP_FIELDS, *EXTRA_STEP_FIELDS, FRAMES)
     for name, every in log.items():
         if name not in known:
             raise ValueError(f"log: unknown field {name!r}; known are {', '.join(known)}")

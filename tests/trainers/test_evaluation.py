@@ -139,13 +139,16 @@ class TestBuffers:
         loss, accuracy = _test_metrics(parts, model)
         assert metrics == {"test_loss": pytest.approx(loss, rel=1e-5), "test_accuracy": pytest.approx(accuracy)}
         own = [_test_metrics(parts, _fill(node.model, nodes.X[k]))[0] for k, node in enumerate(nodes)]
-        assert evaluator.local_metrics()["local_test_loss_worst"] == pytest.approx(max(own), rel=1e-5)
+        assert evaluator.by_node(evaluator.own_metrics())["local_test_loss"] == pytest.approx(own, rel=1e-5)
+        worst = evaluator.over_nodes(evaluator.own_metrics())["local_test_loss_worst"]
+        assert worst == pytest.approx(max(own), rel=1e-5)
 
     def test_an_evaluation_leaves_the_nodes_as_they_were(self) -> None:
         _, nodes, evaluator = self._played()
         rows, modes = nodes.X.clone(), [node.model.training for node in nodes]
         buffers = [{name: b.clone() for name, b in node.model.named_buffers()} for node in nodes]
-        evaluator.everything(nodes.X.mean(0))
+        mean = nodes.X.mean(0)
+        evaluator.everything(mean, evaluator.distances(mean), evaluator.own_metrics())
         assert torch.equal(nodes.X, rows)
         assert [node.model.training for node in nodes] == modes == [True] * NODES
         for node, before in zip(nodes, buffers, strict=True):
