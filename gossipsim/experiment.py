@@ -92,8 +92,8 @@ class Entry:
             return "missing"
         return str(record.get("status")) if record.get("key") == self.run.key else "missing"
 
-    def mark(self, status: str, failure: Failure | None = None) -> None:
-        """Writes run.json."""
+    def mark(self, status: str, failure: Failure | None = None, total_steps: int | None = None) -> None:
+        """Writes run.json; of a run under way also how many steps it will take, once that is known."""
         error = None
         if failure is not None:
             error = {name: getattr(failure, name) for name in ("message", "node", "rank", "traceback")}
@@ -105,6 +105,7 @@ class Entry:
                 "seed": self.run.seed,
                 "key": self.run.key,
                 "status": status,
+                **({} if total_steps is None else {"total_steps": total_steps}),
                 "error": error,
                 "spec": self.run.resolved(),
                 "version": version("gossipsim"),
@@ -172,10 +173,13 @@ class Experiment:
                 **{name: entry.run.labels[name] for name in LABELS},
                 "swept": entry.run.cell,
                 "seed": entry.run.seed,
+                **({"tuned": entry.run.tuned} if entry.run.tuned else {}),
             }
             for entry in self.entries
         ]
-        resolved = {"name": self.plan.name, "key": self.key, "swept": self.plan.swept, "runs": runs}
+        plan = self.plan
+        resolved = {"name": plan.name, "key": self.key, "swept": plan.swept}
+        resolved |= {"targets": plan.targets, "selection": plan.selection, "runs": runs}
         write_json(self.directory / "resolved.json", resolved)
         write_json(self.directory / "env.json", environment(command))
 

@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -65,19 +67,31 @@ class ScheduleSpec(Spec):
     every: Literal["epoch", "step"] = Field("epoch", description="When the scheduler is stepped.")
 
 
+Values = Annotated[list[Any], Field(min_length=1)]
+
+
 class OptimizerSpec(Spec):
     """A torch optimizer; its params come from the node's model."""
 
     schedule: ScheduleSpec | None = Field(None, description="A torch lr_scheduler.")
     clip_grad_norm: float | None = Field(None, gt=0, description="Clips each node's gradient to this norm.")
+    tune: Annotated[dict[str, Values], Field(min_length=1)] | None = Field(
+        None, description="Param -> values to try, all combinations; the best by `selection` stands for the optimizer."
+    )
 
 
 class Network(Strict):
     """Who talks to whom, and with which weights."""
 
     nodes: int | None = Field(None, ge=1, description="Number of nodes.")
-    topology: Spec = Field(Spec.model_validate(DEFAULT_TOPOLOGY), validate_default=False)
-    weights: Spec = Field(Spec.model_validate(DEFAULT_WEIGHTS), validate_default=False)
+    topology: Spec = Field(
+        Spec.model_validate(DEFAULT_TOPOLOGY),
+        validate_default=False,
+        description="Who is joined to whom: a function that returns a networkx graph, or a class with graph(round).",
+    )
+    weights: Spec = Field(
+        Spec.model_validate(DEFAULT_WEIGHTS), validate_default=False, description="The mixing matrix W of the graph."
+    )
     links: Spec | None = Field(None, description="Lost messages, absent nodes, simulated time; absent: a perfect one.")
     compression: Spec | None = Field(None, description="What every exchange of rows is compressed with.")
 
@@ -85,9 +99,9 @@ class Network(Strict):
 class InlineTask(Strict):
     """A task with its models and optimizers, written in place instead of in a task directory."""
 
-    task: Spec
-    models: list[Spec] = Field(min_length=1)
-    optimizers: list[OptimizerSpec] = Field(min_length=1)
+    task: Spec = Field(description="Data, loss and metrics.")
+    models: list[Spec] = Field(min_length=1, description="Each is crossed with each optimizer.")
+    optimizers: list[OptimizerSpec] = Field(min_length=1, description="Each is crossed with each model.")
 
 
 class Gate(Strict):
@@ -98,8 +112,8 @@ class Gate(Strict):
 
     name: str | None = Field(None, min_length=1, max_length=100, description="Display name.")
     metric: str = Field(description="A field of history.jsonl.")
-    comparison: Literal["<", "<=", ">", ">=", "between"] = "<="
-    threshold: float | list[float]
+    comparison: Literal["<", "<=", ">", ">=", "between"] = Field("<=", description="The metric against the threshold.")
+    threshold: float | list[float] = Field(description='A number; two for "between".')
     value: Literal["last", "best"] = Field("last", description="Which value of a run: at its end, or its best.")
     aggregate: Literal["every", "mean", "median"] = Field(
         "every", description="Over the selected runs: each of them, or their mean or median."
@@ -118,17 +132,52 @@ class Gate(Strict):
         return self
 
 
+def _numbers(value: Any) -> Any:
+    """One number is a list of one."""
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or any(isinstance(each, bool) or not isinstance(each, int | float) for each in numbers):
+        raise PydanticCustomError("target", "expected a number or a list of numbers")
+    twice = next((each for i, each in enumerate(numbers) if each in numbers[:i]), None)
+    if twice is not None:
+        raise PydanticCustomError("target", "{twice} stands there twice", {"twice": twice})
+    return [float(each) for each in numbers]
+
+
+_NUMBER = {"type": "number"}
+Target = Annotated[
+    list[float],
+    BeforeValidator(_numbers),
+    WithJsonSchema({"anyOf": [_NUMBER, {"type": "array", "items": _NUMBER, "minItems": 1}]}),
+]
+
+
+class Selection(Strict):
+    """How the best candidate of a tuned optimizer is chosen."""
+
+    metric: str | None = Field(
+        None,
+        description="A field of history.jsonl, at the end of a run, mean over seeds; "
+        "null: the first of val_accuracy, val_loss, suboptimality, train_loss that is recorded.",
+    )
+
+    @field_validator("metric")
+    @classmethod
+    def _not_the_test_set(cls, metric: str | None) -> str | None:
+        if metric is not None and re.match(r"(local_)?test_", metric):
+            raise PydanticCustomError("selection", "the test set is not for choosing; use e.g. val_accuracy")
+        return metric
+
+
 Seed = Annotated[int, Field(ge=0)]
-Values = Annotated[list[Any], Field(min_length=1)]
 
 
 class Sections(Strict):
-    """The parts of an experiment that a grid can sweep."""
+    """What a grid can sweep of an experiment, beside its tasks, models and optimizers."""
 
-    trainer: Spec = Spec.model_validate(DEFAULT_TRAINER)
+    trainer: Spec = Field(Spec.model_validate(DEFAULT_TRAINER), description="The training loop: epochs, batches, logs.")
     network: Network | None = Field(None, description="Absent: one node, supervised training.")
-    strategy: Spec = Spec.model_validate(DEFAULT_STRATEGY)
-    partition: Spec = Spec.model_validate(DEFAULT_PARTITION)
+    strategy: Spec = Field(Spec.model_validate(DEFAULT_STRATEGY), description="The decentralized algorithm.")
+    partition: Spec = Field(Spec.model_validate(DEFAULT_PARTITION), description="Which samples each node owns.")
 
 
 class Experiment(Sections):
@@ -143,8 +192,17 @@ class Experiment(Sections):
     )
     tasks: list[InlineTask] = Field(default_factory=list, description="Tasks written in place.")
     gates: list[Gate] = Field(default_factory=list, description="What `gossipsim check` judges.")
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0], description="One run per cell and seed.")
-    grid: dict[str, Values] = Field(default_factory=dict, description="Dotted path -> values; cross product.")
+    targets: dict[str, Target] = Field(
+        default_factory=dict, description="Metric -> values; results say when each was reached first."
+    )
+    selection: Selection = Field(Selection(metric=None), description="How tuned optimizers are chosen.")
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
+        [0], description="One run per cell and seed; the same seeds in every cell, so that cells can be paired."
+    )
+    grid: dict[str, Values] = Field(
+        default_factory=dict,
+        description="Dotted path -> values; cross product. E.g. network.nodes, strategy, optimizer.params.lr.",
+    )
     zip: dict[str, Values] = Field(default_factory=dict, description="Dotted path -> values; paired lists.")
 
     @field_validator("name")
@@ -183,6 +241,8 @@ SECTIONS: dict[str, TypeAdapter[Any]] = {
     "strategy": TASK,
     "partition": TASK,
 }
+CROSSED: dict[str, TypeAdapter[Any]] = {"task": TASK, "model": TASK, "optimizer": TypeAdapter(OptimizerSpec)}
+"""What an experiment lists and crosses; a path such as `optimizer.params.lr` is about all that are listed."""
 
 
 def shape_errors(adapter: TypeAdapter[Any], value: Any) -> list[tuple[Path, str]]:
@@ -221,12 +281,12 @@ def _in_our_words(adapter: TypeAdapter[Any], path: Path, details: Any) -> tuple[
         noun = "a number" if sign == ">" else "an integer"
         return path, f"expected {noun} {sign} {context[name]:g}, got {show(value)}"
     if kind == "too_short":
-        return path, "expected at least one entry, got an empty list"
+        return path, f"expected at least one entry, got an empty {'list' if isinstance(value, list) else 'object'}"
     if kind in ("string_too_short", "string_too_long"):
         return path, f"expected 1 to 100 characters, got {show(value)}"
     if kind == "literal_error":
         return path, f"expected {context['expected']}, got {show(value)}"
-    shown = "" if kind in ("zip", "seeds", "gate") else f", got {show(value)}"
+    shown = "" if kind in ("zip", "seeds", "gate", "selection") else f", got {show(value)}"
     return path, f"{details['msg']}{shown}"
 
 

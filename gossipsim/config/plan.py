@@ -1,17 +1,21 @@
-"""Experiment -> runs: overrides, grid, checks, a :class:`RunSpec` per cell, task, model, optimizer seed."""
+"""Experiment -> runs: overrides, grid, checks, a :class:`RunSpec` per cell, task, model, optimizer, seed."""
 
 from __future__ import annotations
 
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from gossipsim.config.checks import is_checkable, spec_problems
+from gossipsim.config.crossed import Entry, Part, Row, Step, rows, with_candidates, with_steps
 from gossipsim.config.documents import Crossed, Document, load, task_directories
 from gossipsim.config.json_source import Source, plain
-from gossipsim.config.models import EXPERIMENT, SECTIONS, Experiment, Gate, shape_errors
+from gossipsim.config.models import CROSSED, EXPERIMENT, SECTIONS, Experiment, shape_errors
 from gossipsim.config.names import cell_label, display, distinct, short_paths
 from gossipsim.config.origins import Anchor, Errors, Origins
 from gossipsim.config.runs import Plan, RunSpec, canonical, final_spec, without_names
@@ -25,7 +29,7 @@ from gossipsim.config.sweep import (
     path_problem,
     set_at,
 )
-from gossipsim.spec import Path, use_import_path
+from gossipsim.spec import Path, dotted, use_import_path
 
 MAX_RUNS = 100_000
 _OTHER_KEYS = tuple(field.alias or name for name, field in Experiment.model_fields.items() if name not in SECTIONS)
@@ -54,13 +58,24 @@ def experiment_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """One combination of grid and zip: its swept values, its sections, and its tasks, models and optimizers."""
+
+    swept: dict[str, Any]
+    sections: dict[str, Any]
+    origins: Origins
+    entries: list[Entry]
+
+
 class _Planner:
     def __init__(self, config: Any, overrides: dict[str, Any], seeds: list[int] | None) -> None:
         self.errors = Errors()
         self.overrides = overrides
         self.seeds = seeds
         self.document: Document = load(config, self.errors)
-        self.inner_overrides: list[tuple[str, Any, Anchor]] = []
+        self.inner_overrides: list[Step] = []
+        self.crossed: dict[tuple[Path, ...], list[Entry]] = {}
         self.checked: dict[tuple[str, str], list[tuple[Path, str]]] = {}
 
     def plan(self) -> Plan:
@@ -69,16 +84,14 @@ class _Planner:
         self.check_shape()
         folders = [document.folder, os.getcwd()] if document.file else [os.getcwd()]
         use_import_path(folders)
-        crossed = task_directories(document, self.errors)
-        for entry in crossed:
-            self.check_crossed(entry)
-        self.check_repeats([task for entry in crossed for task in entry.tasks])
+        self.listed = task_directories(document, self.errors)
         grid, paired = self.sweeps()
         swept = [*grid, *paired]
-        combinations = self.cells(grid, paired, crossed)
+        found = self.cells(grid, paired)
         self.errors.raise_if_any()
-        runs = self.runs(combinations, crossed, swept)
+        runs = self.runs(found, swept)
         name = document.value["name"]
+        experiment = Experiment.model_validate(document.value)
         given = dict(self.overrides) | ({} if self.seeds is None else {"seeds": self.seeds})
         return Plan(
             name=name,
@@ -88,7 +101,9 @@ class _Planner:
             overrides=given,
             swept=swept,
             runs=runs,
-            gates=[Gate.model_validate(gate) for gate in document.value.get("gates", ())],
+            gates=experiment.gates,
+            targets=experiment.targets,
+            selection=experiment.selection.model_dump(exclude_none=True),
             search_paths=[FilePath(folder) for folder in dict.fromkeys(folders)],
         )
 
@@ -123,8 +138,9 @@ class _Planner:
         for kind in ("grid", "zip"):
             if isinstance(document.value.get(kind), dict):
                 document.value[kind] = {key: each for key, each in document.value[kind].items() if key != path}
-        if any(path.startswith(f"{swept}.") for swept in self.swept_keys()):
-            self.inner_overrides.append((path, value, anchor))
+        below_a_sweep = any(path.startswith(f"{swept}.") for swept in self.swept_keys())
+        if below_a_sweep or document_path(path)[0] in CROSSED:
+            self.inner_overrides.append(Step(path, value, anchor, swept=False))
             return
         parts = document_path(path)
         wrong = set_at(document.value, parts, value)
@@ -146,32 +162,36 @@ class _Planner:
             message = "missing: give at least one directory with task.json, models.json and optimizers.json"
             self.errors.add(document.origins.anchor(("task_dirs",)), f"{message} (or 'tasks' written in place)")
 
-    def check_crossed(self, entry: Crossed) -> None:
-        for spec, anchor in entry.tasks:
-            self.check_spec("task", spec, anchor)
-        for kind, specs in (("model", entry.models), ("optimizer", entry.optimizers)):
-            for spec, anchor in specs:
-                self.check_spec(kind, spec, anchor)
-            self.check_repeats(specs)
+    def entries(self, steps: list[Step], places: tuple[Path, ...]) -> list[Entry]:
+        """The tasks, models and optimizers of a cell; cells that sweep nothing of them share one list."""
+        if places not in self.crossed:
+            whole = with_steps(self.listed, steps, self.errors)
+            for part in (part for entry in whole for part in entry.parts if len(part.written) > 1):
+                self.note(part.origins, (part.kind,), self.shape(part.kind, CROSSED[part.kind], part.spec))
+            entries = with_candidates(whole, self.errors)
+            self.check_repeats([task for entry in entries for task in entry.tasks])
+            for entry in entries:
+                for part in entry.parts:
+                    self.check_at(part.kind, part.spec, part.origins, (part.kind,))
+                self.check_repeats(entry.models)
+                self.check_repeats(entry.optimizers)
+            self.crossed[places] = entries
+        return self.crossed[places]
 
-    def check_spec(self, kind: str, spec: Any, anchor: Anchor) -> None:
-        key = (kind, canonical(spec))
-        if key not in self.checked:
-            self.checked[key] = spec_problems(kind, spec)
-        for path, message in self.checked[key]:
-            self.errors.add(Anchor(anchor.source, (*anchor.path, *path), anchor.whole), message)
-
-    def check_repeats(self, specs: list[tuple[Any, Anchor]]) -> None:
+    def check_repeats(self, parts: list[Part]) -> None:
         """Two entries that read the same and are the same would be one result counted twice."""
         seen: dict[str, Anchor] = {}
-        for spec, anchor in specs:
-            if not is_checkable(spec):
+        for part in parts:
+            if not is_checkable(part.spec):
                 continue
-            full = {"params": {}, **({"class": spec} if isinstance(spec, str) else spec)}
-            key = canonical([display(spec), without_names(full)])
+            full = {"params": {}, **({"class": part.spec} if isinstance(part.spec, str) else part.spec)}
+            key = canonical([display(part.spec), without_names(full)])
+            anchor = part.written[0][1]
             if key in seen:
                 first = seen[key]
-                self.errors.add(anchor, f"the same as {first.text(first.path)}; remove one or change it")
+                set_here = [dotted(path) for path, _ in part.written[1:]]
+                why = f" but for {', '.join(set_here)}, which is set for both" if set_here else ""
+                self.errors.add(anchor, f"the same as {first.text(first.path)}{why}; remove one or change it")
             seen.setdefault(key, anchor)
 
     def sweeps(self) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
@@ -204,52 +224,55 @@ class _Planner:
                 self.errors.add(anchor, f"the same value as entry {seen[key]}; remove one")
             seen.setdefault(key, i)
 
-    def cells(
-        self, grid: dict[str, list[Any]], paired: dict[str, list[Any]], crossed: list[Crossed]
-    ) -> list[tuple[dict[str, Any], dict[str, Any], Origins]]:
-        """(cell, sections, origins) of every cell; a broken one is only good for its errors."""
-        seeds = self.document.value.get("seeds", [0])
-        per_cell = sum(len(entry.models) * len(entry.optimizers) for entry in crossed)
-        number = count(grid, paired) * max(per_cell, 1) * max(len(seeds) if isinstance(seeds, list) else 1, 1)
+    def cells(self, grid: dict[str, list[Any]], paired: dict[str, list[Any]]) -> list[_Cell]:
+        """Every cell; a broken one is only good for its errors."""
+        combinations = count(grid, paired)
+        number = combinations * self.runs_per_cell(self.listed)
+        found = []
+        for choice in cells(grid, paired) if number <= MAX_RUNS else ():
+            origins = self.document.origins
+            steps = [Step(str(place[1]), value, origins.anchor(place), swept=True) for place, value in choice.items()]
+            steps = sorted([*steps, *self.inner_overrides], key=lambda step: step.path.count("."))
+            sections, origins = self.sections([step for step in steps if step.parts[0] in SECTIONS])
+            self.check_sections(sections, origins)
+            places = tuple(place for place in choice if document_path(str(place[1]))[0] in CROSSED)
+            entries = self.entries([step for step in steps if step.parts[0] in CROSSED], places)
+            found.append(_Cell({str(place[1]): value for place, value in choice.items()}, sections, origins, entries))
+            number = combinations * self.runs_per_cell(entries)
+            if number > MAX_RUNS:
+                break
         if number > MAX_RUNS:
             message = f"{number} runs are more than {MAX_RUNS}; split the experiment"
             self.errors.add(self.document.origins.anchor(("grid",)), message)
-            return []
-        found = []
-        for choice in cells(grid, paired):
-            sections, origins = self.sections(choice)
-            self.check_sections(sections, origins)
-            found.append(({str(place[1]): value for place, value in choice.items()}, sections, origins))
         return found
 
-    def sections(self, choice: dict[Path, Any]) -> tuple[dict[str, Any], Origins]:
+    def runs_per_cell(self, entries: Sequence[Crossed | Entry]) -> int:
+        seeds = self.document.value.get("seeds", [0])
+        crossed = sum(len(entry.models) * len(entry.optimizers) for entry in entries)
+        return max(crossed, 1) * max(len(seeds) if isinstance(seeds, list) else 1, 1)
+
+    def sections(self, steps: list[Step]) -> tuple[dict[str, Any], Origins]:
         """The document's sections with a cell's values put in; outer paths first."""
         origins = self.document.origins
         sections = copy.deepcopy({key: self.document.value[key] for key in SECTIONS})
-        steps = [(str(place[1]), value, origins.anchor(place)) for place, value in choice.items()]
-        steps += self.inner_overrides
-        for path, value, anchor in sorted(steps, key=lambda step: step[0].count(".")):
-            parts = document_path(path)
-            wrong = set_at(sections, parts, value)
+        for step in steps:
+            wrong = set_at(sections, step.parts, step.value)
             if wrong:
-                self.errors.add(anchor, wrong)
+                self.errors.add(step.anchor, wrong)
             else:
-                origins = origins.replaced(parts, anchor)
+                origins = origins.replaced(step.parts, step.anchor)
         fill_defaults(sections, network_is_used=True)
         return sections, origins
 
     def check_sections(self, sections: dict[str, Any], origins: Origins) -> None:
         for section, adapter in SECTIONS.items():
             value = sections[section]
-            key = (f"shape of {section}", canonical(value))
-            if key not in self.checked:
-                self.checked[key] = shape_errors(adapter, value)
-            for path, message in self.checked[key]:
-                self.errors.add(origins.anchor((section, *path)), message)
+            wrong = self.shape(section, adapter, value)
+            self.note(origins, (section,), wrong)
             if section != "network":
                 self.check_at(section, value, origins, (section,))
             elif isinstance(value, dict):
-                if value.get("nodes") is None and not self.checked[key]:
+                if value.get("nodes") is None and not wrong:
                     message = "missing: the number of nodes, an integer >= 1"
                     self.errors.add(origins.anchor(("network", "nodes")), message)
                 for part in NETWORK_SPECS:
@@ -260,34 +283,57 @@ class _Planner:
         key = (kind, canonical(spec))
         if key not in self.checked:
             self.checked[key] = spec_problems(kind, spec)
-        for path, message in self.checked[key]:
+        self.note(origins, at, self.checked[key])
+
+    def shape(self, kind: str, adapter: TypeAdapter[Any], value: Any) -> list[tuple[Path, str]]:
+        key = (f"shape of {kind}", canonical(value))
+        if key not in self.checked:
+            self.checked[key] = shape_errors(adapter, value)
+        return self.checked[key]
+
+    def note(self, origins: Origins, at: Path, problems: list[tuple[Path, str]]) -> None:
+        for path, message in problems:
             self.errors.add(origins.anchor((*at, *path)), message)
 
-    def runs(
-        self,
-        combinations: list[tuple[dict[str, Any], dict[str, Any], Origins]],
-        crossed: list[Crossed],
-        swept: list[str],
-    ) -> list[RunSpec]:
+    def runs(self, found: list[_Cell], swept: list[str]) -> list[RunSpec]:
         seeds = self.document.value.get("seeds", [0])
-        spec_valued = [is_spec_path(path) for path in swept]
-        paths = short_paths(swept)
-        labels = distinct(
-            [cell_label(paths, [cell[path] for path in swept], spec_valued) for cell, _, _ in combinations]
-        )
-        rows = _named(crossed)
-        found: list[RunSpec] = []
-        for (cell, sections, origins), label in zip(combinations, labels, strict=True):
-            shared = _final_sections(sections)
-            for specs, anchors, names in rows:
-                here = origins
-                for kind, anchor in anchors.items():
-                    here = here.replaced((kind,), anchor)
+        made = {id(cell.entries): rows(cell.entries) for cell in found}
+        labels = _cell_labels(found, [made[id(cell.entries)] for cell in found], swept)
+        runs: list[RunSpec] = []
+        for cell, label in zip(found, labels, strict=True):
+            shared = _final_sections(cell.sections)
+            for row in made[id(cell.entries)]:
+                here = cell.origins
+                for path, anchor in row.written:
+                    here = here.replaced(path, anchor)
                 for i, seed in enumerate(seeds):
-                    from_seed = here.replaced(("seed",), origins.anchor(("seeds", i)))
-                    all_labels = {**names, "cell": label}
-                    found.append(RunSpec(**specs, **shared, seed=seed, cell=cell, labels=all_labels, origins=from_seed))
-        return found
+                    run = RunSpec(
+                        **row.specs,
+                        **shared,
+                        seed=seed,
+                        cell=cell.swept,
+                        labels={**row.names, "cell": label},
+                        origins=here.replaced(("seed",), cell.origins.anchor(("seeds", i))),
+                        tuned=row.tuned,
+                    )
+                    runs.append(run)
+        return runs
+
+
+def _cell_labels(found: list[_Cell], rows_of: list[list[Row]], swept: list[str]) -> list[str]:
+    """``lr=0.1, topology=ring``. A whole task, model or optimizer has a label of its own and is told here only where
+    that is not enough to tell all runs apart.
+    """
+    for paths in ([path for path in swept if path not in CROSSED], swept):
+        spec_valued = [is_spec_path(path) for path in paths]
+        short = short_paths(paths)
+        labels = [cell_label(short, [cell.swept[path] for path in paths], spec_valued) for cell in found]
+        each = [
+            (label, *row.names.values()) for label, cell_rows in zip(labels, rows_of, strict=True) for row in cell_rows
+        ]
+        if len(set(each)) == len(each):
+            return labels
+    return distinct(labels)
 
 
 def _final_sections(sections: dict[str, Any]) -> dict[str, Any]:
@@ -301,23 +347,3 @@ def _final_sections(sections: dict[str, Any]) -> dict[str, Any]:
             **{part: final_spec(network[part]) for part in NETWORK_SPECS if network.get(part) is not None},
         },
     }
-
-
-_Row = tuple[dict[str, Any], dict[str, Anchor], dict[str, str]]
-
-
-def _named(crossed: list[Crossed]) -> list[_Row]:
-    """(specs, places, names) of every task x model x optimizer, in order."""
-    rows: list[_Row] = []
-    task_names = distinct([display(entry.tasks[0][0]) for entry in crossed])
-    for entry, task_name in zip(crossed, task_names, strict=True):
-        model_names = distinct([display(spec) for spec, _ in entry.models])
-        optimizer_names = distinct([display(spec) for spec, _ in entry.optimizers])
-        task, task_at = entry.tasks[0]
-        for (model, model_at), model_name in zip(entry.models, model_names, strict=True):
-            for (optimizer, optimizer_at), name in zip(entry.optimizers, optimizer_names, strict=True):
-                specs = {"task": task, "model": model, "optimizer": optimizer}
-                anchors = {"task": task_at, "model": model_at, "optimizer": optimizer_at}
-                names = {"task": task_name, "model": model_name, "optimizer": name}
-                rows.append(({kind: final_spec(spec) for kind, spec in specs.items()}, anchors, names))
-    return rows

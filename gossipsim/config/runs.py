@@ -33,6 +33,7 @@ class RunSpec:
     cell: dict[str, Any]  # swept path -> value as written
     labels: dict[str, str]  # display names: task, model, optimizer, cell
     origins: Origins
+    tuned: dict[str, Any] | None = None  # of a candidate: "optimizer", what it is called untuned, and its "params"
 
     def resolved(self) -> dict[str, Any]:
         """What decides the result, without display names; a copy of plain JSON values."""
@@ -66,6 +67,8 @@ class Plan:
     swept: list[str]
     runs: list[RunSpec]
     gates: list[Gate]
+    targets: dict[str, list[float]]  # metric -> values of which results say when they were reached first
+    selection: dict[str, Any]  # "metric" that tuned optimizers are chosen by, where one is given
     search_paths: list[FilePath]  # for gossipsim.spec.use_import_path
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gossipsim.config.models import (
+    CROSSED,
     DEFAULT_PARTITION,
     DEFAULT_STRATEGY,
     DEFAULT_TOPOLOGY,
@@ -24,13 +25,10 @@ NETWORK_SPECS = ("topology", "weights", "links", "compression")
 """The specs of a network; the last two may be absent."""
 
 _SPEC_KEYS = ("class", "params", "name")
+_SCHEDULE_KEYS = (*_SPEC_KEYS, "every")
+_OPTIMIZER_KEYS = (*_SPEC_KEYS, "schedule", "clip_grad_norm")
 _NETWORK_KEYS = ("nodes", *NETWORK_SPECS)
-_ELSEWHERE = {
-    "task": "tasks are always crossed: list them in 'task_dirs' or 'tasks'",
-    "model": "models are always crossed: list them in models.json",
-    "optimizer": "optimizers are always crossed: list them in optimizers.json",
-    "seed": "seeds are always crossed: list them in 'seeds'",
-}
+_KEYS_OF_A_SPEC = {*_SCHEDULE_KEYS, *_OPTIMIZER_KEYS, "tune"}
 
 
 def fill_defaults(document: dict[str, Any], network_is_used: bool) -> None:
@@ -49,25 +47,27 @@ def fill_defaults(document: dict[str, Any], network_is_used: bool) -> None:
 
 
 def document_path(dotted: str) -> tuple[str, ...]:
-    """The keys of a dotted path; the keys of grid and zip are dotted themselves."""
-    first, _, rest = dotted.partition(".")
-    if first in ("grid", "zip") and rest:
-        return (first, rest)
+    """The keys of a dotted path; the keys of grid, zip and tune are dotted themselves."""
+    for outer in (("grid",), ("zip",), ("optimizer", "tune")):
+        inner = dotted.removeprefix(".".join(outer) + ".")
+        if inner not in (dotted, ""):
+            return (*outer, inner)
     return tuple(dotted.split("."))
 
 
 def path_problem(dotted: str, other_keys: tuple[str, ...] = ()) -> str | None:  # noqa: PLR0911
-    """Why nothing can stand at a path, with what is allowed there."""
+    """Why nothing can stand at a path, with what is allowed there; `other_keys` are those that only overrides reach."""
     parts = document_path(dotted)
     first, rest = parts[0], parts[1:]
-    allowed = (*SECTIONS, *other_keys)
+    allowed = (*SECTIONS, *CROSSED, *other_keys)
     if first not in allowed:
-        kind = first.removesuffix("s")
-        if kind in _ELSEWHERE and first not in other_keys:
-            return f"'{first}' cannot be swept; {_ELSEWHERE[kind]}"
+        if first in ("seed", "seeds"):
+            return f"'{first}' cannot be swept; seeds are always crossed: list them in 'seeds'"
         return f"unknown key '{first}'{did_you_mean(first, allowed)}; allowed: {', '.join(allowed)}"
-    if first not in SECTIONS:
+    if first in other_keys:
         return None
+    if first == "optimizer" and rest[:1] == ("tune",):
+        return None if other_keys else "'tune' lists candidates itself; give the values there"
     if first == "network" and rest:
         if rest[0] not in _NETWORK_KEYS:
             return (
@@ -76,19 +76,29 @@ def path_problem(dotted: str, other_keys: tuple[str, ...] = ()) -> str | None:  
         if rest[0] == "nodes":
             return f"network.nodes is a number and has no '{rest[1]}'" if rest[1:] else None
         first, rest = f"network.{rest[0]}", rest[1:]
-    if first == "network" or not rest:
+    wrong = None if first == "network" else _below_a_spec(first, rest)
+    return wrong or ("an empty key" if "" in parts else None)
+
+
+def _below_a_spec(spec: str, rest: tuple[str, ...]) -> str | None:
+    if not rest:
         return None
-    if rest[0] not in _SPEC_KEYS:
-        inside = f"; did you mean '{first}.params.{'.'.join(rest)}'?"
-        return f"{first} has no '{rest[0]}'{inside} Allowed: {', '.join(_SPEC_KEYS)}"
+    keys = {"optimizer": _OPTIMIZER_KEYS, "optimizer.schedule": _SCHEDULE_KEYS}.get(spec, _SPEC_KEYS)
+    if rest[0] not in keys:
+        inside = f"; did you mean '{spec}.params.{'.'.join(rest)}'? Allowed"
+        near = did_you_mean(rest[0], keys)
+        return f"{spec} has no '{rest[0]}'{f'{near}; allowed' if near else inside}: {', '.join(keys)}"
+    if rest[0] == "schedule":
+        return _below_a_spec(f"{spec}.schedule", rest[1:])
     if rest[1:] and rest[0] != "params":
-        return f"{first}.{rest[0]} is a string and has no '{rest[1]}'"
-    return "an empty key" if "" in parts else None
+        return f"{spec}.{rest[0]} is a {'number' if rest[0] == 'clip_grad_norm' else 'string'} and has no '{rest[1]}'"
+    return None
 
 
 def is_spec_path(dotted: str) -> bool:
     """Does a bare string at this path name a class?"""
-    return dotted in ("trainer", "strategy", "partition", *(f"network.{part}" for part in NETWORK_SPECS))
+    below = (*(f"network.{part}" for part in NETWORK_SPECS), "optimizer.schedule")
+    return dotted in below or (dotted in (*SECTIONS, *CROSSED) and dotted != "network")
 
 
 def set_at(document: Any, path: Path, value: Any) -> str | None:
@@ -109,7 +119,7 @@ def set_at(document: Any, path: Path, value: Any) -> str | None:
         child = here.get(index) if isinstance(here, dict) else here[int(index)]
         if child is None:
             child = {}
-        elif isinstance(child, str) and path[depth + 1] in _SPEC_KEYS and "params" not in path[: depth + 1]:
+        elif isinstance(child, str) and path[depth + 1] in _KEYS_OF_A_SPEC and "params" not in path[: depth + 1]:
             child = {"class": child}
         here[index] = child
         here = child

@@ -74,7 +74,7 @@ Write = Callable[[str, Any], Path]
         ({"grid": {"network.ndes": [4]}}, "network has no 'ndes' (did you mean 'nodes'?)"),
         ({"grid": {"strategy.local_steps": [4]}}, "did you mean 'strategy.params.local_steps'?"),
         ({"grid": {"seeds": [4]}}, "seeds are always crossed"),
-        ({"grid": {"optimizer.params.lr": [4]}}, "optimizers are always crossed"),
+        ({"grid": {"optimizers.params.lr": [4]}}, "unknown key 'optimizers' (did you mean 'optimizer'?)"),
         ({"grid": {"network.nodes": 4}}, '<config>: grid["network.nodes"]: expected a list, got 4'),
         ({"grid": {"network.nodes": []}}, '<config>: grid["network.nodes"]: expected at least one entry'),
         (
