@@ -6,6 +6,7 @@ on files alone: no torch, nothing that trains.
 """
 
 from gossipsim.results.cells import COUNTERS, Cell, Run, higher_is_better, is_finite, is_number
+from gossipsim.results.exports import export
 from gossipsim.results.files import (
     LABELS,
     find_experiments,
@@ -36,6 +37,7 @@ __all__ = [
     "Summary",
     "compare",
     "experiment_in",
+    "export",
     "find_experiments",
     "higher_is_better",
     "is_finite",

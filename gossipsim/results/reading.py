@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from gossipsim.results.cells import Cell, Run, is_number
 from gossipsim.results.files import LABELS, find_experiments, read_json, read_jsonl
+from gossipsim.results.long import Records, long_rows
 from gossipsim.results.selection import Selection, select
 from gossipsim.results.targets import reached
 
@@ -72,6 +73,17 @@ class Results:
             row |= {f"best_{name}": value for name, value in run.best.items()}
             rows.append(row)
         return rows
+
+    def long(self, records: Records = "history") -> Iterator[dict[str, Any]]:
+        """A row per number of all histories, steps, or (``"runs"``) of :meth:`table`.
+
+        Keys: task, model, optimizer, cell, the swept paths, seed, status, step, epoch, round, metric, value; None where
+        one does not apply. ``pandas.DataFrame(results.long())`` is a data frame.
+
+        Raises:
+            ValueError: for records of another name.
+        """
+        return long_rows(self.runs, self.table(), self.swept, records)
 
 
 def load(directory: Path | str) -> Results:

@@ -72,6 +72,7 @@ def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def as_text(value: Any) -> str | int | float:
+    """What a table holds: numbers and text as they are, anything else as JSON."""
     plain = isinstance(value, str) or is_number(value)
     return value if plain else json.dumps(value, ensure_ascii=False, sort_keys=True)
 

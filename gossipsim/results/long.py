@@ -1,0 +1,50 @@
+"""Results in long format: a row per number, for pandas, polars, R and databases.
+
+Columns: task, model, optimizer, cell, one for each swept path, seed, status, step, epoch, round, metric, value. Of
+``runs`` the metrics are the columns of results.csv (last_test_accuracy, rounds_to_test_accuracy_0.9, ...), and step,
+epoch and round are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, get_args
+
+from gossipsim.results.cells import Run, is_number
+from gossipsim.results.files import LABELS
+
+Records = Literal["history", "steps", "runs"]
+Row = dict[str, Any]
+
+_PLACES = ("step", "epoch", "round")
+_ENDS = ("seed", "status", *_PLACES, "metric", "value")
+
+
+def long_columns(swept: Iterable[str]) -> list[str]:
+    return [*LABELS, *swept, *_ENDS]
+
+
+def long_rows(runs: Iterable[Run], table: Iterable[Row], swept: list[str], records: Records) -> Iterator[Row]:
+    """The rows of runs, one after the other; `table` has a row of results.csv for each run.
+
+    Raises:
+        ValueError: for records of another name.
+    """
+    if records not in get_args(Records):
+        raise ValueError(f"records: {records!r} is none of {', '.join(get_args(Records))}")
+    for run, wide in zip(runs, table, strict=True):
+        start: Row = {**run.labels, **{path: run.swept.get(path) for path in swept}}
+        start |= {"seed": run.seed, "status": run.status}
+        if records == "runs":
+            numbers = {name: value for name, value in wide.items() if name not in start and is_number(value)}
+            yield from _melted(start, {}, numbers)
+        else:
+            for record in getattr(run, records):
+                yield from _melted(start, record, record)
+
+
+def _melted(start: Row, record: Row, numbers: Row) -> Iterator[Row]:
+    placed = start | {place: record.get(place) for place in _PLACES}
+    for name, value in numbers.items():
+        if name not in _PLACES and is_number(value):
+            yield {**placed, "metric": name, "value": value}
