@@ -1,0 +1,26 @@
+"""A folder as a reader has it: the configurations and examples of a clone, and room for files of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name in ("configs", "examples", "launch"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "tasks").symlink_to(ROOT / "configs" / "tasks")
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before, path = set(sys.modules), list(sys.path)
+    yield tmp_path
+    sys.path[:] = path
+    for module in set(sys.modules) - before:
+        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[module]
