@@ -7,13 +7,16 @@ import typer
 from gossipsim.commands.bench import bench
 from gossipsim.commands.check import check
 from gossipsim.commands.cite import cite
+from gossipsim.commands.compare import compare
 from gossipsim.commands.doctor import doctor
 from gossipsim.commands.export import export
 from gossipsim.commands.new import new
 from gossipsim.commands.plan import plan
 from gossipsim.commands.report import report
 from gossipsim.commands.schema import schema
+from gossipsim.commands.table import table
 from gossipsim.commands.topology import topology
+from gossipsim.commands.watch import watch
 from gossipsim.runner import run_command
 
 app = typer.Typer(
@@ -28,8 +31,11 @@ EXPERIMENTS, RESULTS, LOOKING = "Experiments", "Results", "Looking around"
 app.command("run", rich_help_panel=EXPERIMENTS)(run_command)
 app.command(rich_help_panel=EXPERIMENTS)(plan)
 app.command(rich_help_panel=EXPERIMENTS)(check)
+app.command(rich_help_panel=EXPERIMENTS)(watch)
 app.command(rich_help_panel=RESULTS)(report)
 app.command(rich_help_panel=RESULTS)(cite)
+app.command(rich_help_panel=RESULTS)(table)
+app.command(rich_help_panel=RESULTS)(compare)
 app.command(rich_help_panel=RESULTS)(export)
 app.command(rich_help_panel=EXPERIMENTS)(new)
 app.command(rich_help_panel=LOOKING)(topology)

@@ -22,7 +22,7 @@ def plots(source: Path | str | Results) -> list[Path]:
 
 
 def build(source: Path | str | Results) -> Path:
-    """Draws ``plots/`` and writes the self-contained ``report.html`` of an experiment; returns the latter.
+    """Draws ``plots/``, writes ``tables/`` and the self-contained ``report.html`` of an experiment; returns the latter.
 
     `source` is an experiment directory, a workflow (its newest experiment is taken) or loaded results.
 
@@ -31,9 +31,11 @@ def build(source: Path | str | Results) -> Path:
     """
     from gossipsim.report.figures import draw
     from gossipsim.report.page import render
+    from gossipsim.report.tables import write
 
     results = source if isinstance(source, Results) else load(source)
     provenance = Provenance.of(results)
+    write(results)
     page = results.directory / "report.html"
     write_text(page, render(results, draw(results, provenance), provenance))
     return page

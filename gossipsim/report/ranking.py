@@ -11,7 +11,7 @@ from gossipsim.report import metrics as names
 from gossipsim.report.style import Styles
 from gossipsim.results import Cell, compare, higher_is_better
 
-_MARKED = {*names.PRIMARY, "fw_gap"} - {"consensus"}  # a small consensus error alone is no success
+MARKED = {*names.PRIMARY, "fw_gap"} - {"consensus"}  # a small consensus error alone is no success
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def marks(cells: Sequence[Cell], metric: str) -> list[str]:
     A tie is a cell whose difference to the best has a 95% confidence interval that contains 0. A cell with one seed
     has no interval: it may have the best number, but it ties with none.
     """
-    if metric not in _MARKED:
+    if metric not in MARKED:
         return [""] * len(cells)
     means = {number: mean for number, cell in enumerate(cells) if (mean := _mean(cell, metric)) is not None}
     if len(means) < 2:
