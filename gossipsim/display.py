@@ -2,101 +2,200 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.table import Table
 
 from gossipsim.experiment import Entry, Experiment
+from gossipsim.progress import (
+    HEADLINES,
+    STATUS_STYLES,
+    Estimate,
+    Line,
+    Overall,
+    Pace,
+    UnderWay,
+    Work,
+    clock,
+    draw,
+    headline,
+    per_second,
+    short_title,
+)
+from gossipsim.progress.prompts import before_prompts
 from gossipsim.results import LABELS, Results, mean_table
 from gossipsim.world import Failure
 
-HEADLINES = (
-    "test_accuracy",
-    "val_accuracy",
-    "suboptimality",
-    "distance",
-    "train_loss",
-    "consensus",
-    "bytes_sent",
-)
-"""Metrics for the closing table; the first four that a run has."""
+REFRESHES = 4
+"""Pictures per second; more would take time from a run in this process."""
 
-_STYLES = {"complete": "green", "diverged": "yellow", "failed": "bold red"}
+HEARTBEAT = 30.0
+"""Seconds between two lines about one run, where there are no bars."""
+
+
+@dataclass
+class _UnderWay:
+    """A run that has begun, as far as it has been told of."""
+
+    entry: Entry
+    began: float
+    pace: Pace = field(default_factory=Pace)
+    total: int | None = None
+    loss: float | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    told: float = 0.0
+
+    @property
+    def nodes(self) -> int:
+        nodes: int = self.entry.run.network["nodes"]
+        return nodes
+
+    @property
+    def speed(self) -> float | None:
+        return None if self.pace.speed is None else self.pace.speed * self.nodes
+
+    def remaining(self, now: float) -> float | None:
+        return None if self.total is None else self.pace.remaining(self.total, now)
+
+    def line(self, now: float) -> Line:
+        return Line(
+            self.entry.run.labels,
+            self.entry.run.seed,
+            step=None if self.total is None else self.pace.step,
+            total=self.total,
+            loss=self.loss,
+            metric=headline(self.metrics),
+            speed=self.speed,
+            remaining=self.remaining(now),
+        )
 
 
 class Display:
-    """Shows runs under way and counts their ends.
+    """Shows runs under way and counts their ends: bars on a terminal, else a line per ended run, and for long runs a
+    line every `HEARTBEAT` seconds.
+
+    The bars go away for good when this process is about to ask something: `breakpoint()` and `input()` in a run of
+    this process get the terminal for themselves.
 
     Args:
-        total: runs of the experiment. done: of these, runs that have a result already.
-        live: draw bars on a terminal; they would draw over the prompt of `breakpoint()` in a run of this process.
+        entries: all runs of the experiment. pending: those of them to be run.
     """
 
-    def __init__(self, console: Console, total: int, done: int, *, live: bool = True) -> None:
+    def __init__(self, console: Console, entries: Sequence[Entry], pending: Sequence[Entry]) -> None:
         self.console = console
         self.statuses: dict[str, int] = {}
-        self._total, self._done = total, done
-        self._bars: dict[Entry, TaskID] = {}
-        self._since: dict[Entry, float] = {}
-        self._last: dict[Entry, dict[str, Any]] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not (live and console.is_terminal),
-        )
-        self._overall = self._progress.add_task("runs", total=total, completed=done, note="")
+        self._total, self._existing = len(entries), len(entries) - len(pending)
+        self._jobs = 1  # the most runs at a time so far
+        self._varying = _varying(entries)
+        self._waiting = {entry: _work(entry) for entry in pending}
+        self._under_way: dict[Entry, _UnderWay] = {}
+        self._estimate = Estimate()
+        self._began = time.monotonic()
+        self._lock = threading.Lock()  # bars are drawn by a thread of their own
+        self._live: Live | None = None
+        self._prompts = ExitStack()
 
     def __enter__(self) -> Display:
-        self._progress.start()
+        if self.console.is_terminal and not (self.console.is_dumb_terminal or self.console.quiet):
+            self._prompts.enter_context(before_prompts(self.to_plain_lines))
+            self._live = Live(
+                get_renderable=self._picture, console=self.console, refresh_per_second=REFRESHES, transient=True
+            )
+            self._live.start()
+            self.console.show_cursor(True)  # a process that is killed cannot bring it back
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self.to_plain_lines()
+        self._prompts.close()
+
+    def to_plain_lines(self) -> None:
+        """Takes the bars away; from here on there are lines."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
 
     def started(self, entry: Entry) -> None:
-        self._since[entry] = time.monotonic()
-        self._bars[entry] = self._progress.add_task(f"  {entry.title}", total=None, note="")
+        now = time.monotonic()
+        with self._lock:
+            self._waiting.pop(entry, None)
+            self._under_way[entry] = _UnderWay(entry, began=now, told=now)
+            self._jobs = max(self._jobs, len(self._under_way))
 
     def progressed(self, entry: Entry, message: dict[str, Any]) -> None:
-        if "metrics" in message:
-            self._last[entry] = message["metrics"]
-        note = f"loss {message['loss']:.4g}" if message.get("loss") is not None else None
-        changes = {} if note is None else {"note": note}
-        self._progress.update(
-            self._bars[entry],
-            completed=message["step"],
-            total=message["total"],
-            **changes,  # type: ignore[arg-type]
-        )
+        now = time.monotonic()
+        run = self._under_way[entry]
+        with self._lock:
+            run.total = message["total"]
+            run.pace.reached(message["step"], now)
+            if message.get("loss") is not None:
+                run.loss = message["loss"]
+            run.metrics = message.get("metrics", run.metrics)
+        if self._live is None and now - run.told >= HEARTBEAT:
+            run.told = now
+            self._heartbeat(run.line(now))
 
     def ended(self, entry: Entry, status: str, failure: Failure | None) -> None:
-        self._progress.remove_task(self._bars.pop(entry))
-        self._progress.advance(self._overall)
-        self._done += 1
-        self.statuses[status] = self.statuses.get(status, 0) + 1
-        seconds = time.monotonic() - self._since.pop(entry)
-        style = _STYLES.get(status, "")
+        with self._lock:
+            run = self._under_way.pop(entry)
+            self.statuses[status] = self.statuses.get(status, 0) + 1
+            seconds = time.monotonic() - run.began
+            if status != "failed":
+                self._estimate.learn(_work(entry), seconds)
+            number = self._existing + sum(self.statuses.values())
+        figures = f"{headline(run.metrics)} {seconds:.1f} s".strip()
+        counted = f"{number:>{len(str(self._total))}}/{self._total}"
+        title = self._title(entry, len(f"{counted} {status}  {figures}"))
         self.console.print(
-            f"[dim]{self._done:>{len(str(self._total))}}/{self._total}[/] [{style}]{status}[/] ",
-            f"{entry.title} ",
-            f"[dim]{_headline(self._last.pop(entry, {}))} {seconds:.1f} s[/]",
+            f"[dim]{counted}[/] [{STATUS_STYLES.get(status, '')}]{status}[/] ",
+            f"{title} ".replace("[", r"\["),
+            f"[dim]{figures}[/]",
             sep="",
             highlight=False,
             soft_wrap=True,
         )
         if failure is not None:
             print_failure(self.console, failure)
+
+    def _title(self, entry: Entry, others: int) -> str:
+        """Shortened to what `others` characters leave of a terminal's width; whole in a file."""
+        if not self.console.is_terminal:
+            return entry.title
+        return short_title(entry.run.labels, entry.run.seed, self._varying, max(20, self.console.width - others))
+
+    def _heartbeat(self, line: Line) -> None:
+        share = f" ({line.step / line.total:.0%})" if line.total and line.step is not None else ""
+        loss = "" if line.loss is None else f", loss {line.loss:.4g}"
+        _plain(
+            self.console,
+            f"running {short_title(line.labels, line.seed, self._varying, self.console.width)}: step {line.step}/"
+            f"{line.total}{share}{loss}, {per_second(line.speed)} node-steps/s, ETA {clock(line.remaining)}",
+        )
+
+    def _picture(self) -> RenderableType:
+        now = time.monotonic()
+        with self._lock:
+            lines = [run.line(now) for run in self._under_way.values()]
+            active = [UnderWay(_work(r.entry), now - r.began, r.remaining(now)) for r in self._under_way.values()]
+            overall = Overall(
+                total=self._total,
+                ended=self._existing + sum(self.statuses.values()),
+                statuses=dict(self.statuses),
+                under_way=len(active),
+                elapsed=now - self._began,
+                remaining=self._estimate.remaining(self._waiting.values(), active, self._jobs),
+            )
+        return draw(lines, overall, self._varying)
 
 
 class FailuresOnly:
@@ -167,8 +266,11 @@ def _mean_std(row: Mapping[str, Any], metric: str) -> str:
     return f"{mean:.4g}" + (f" ± {std:.2g}" if std is not None else "")
 
 
-def _headline(metrics: dict[str, Any]) -> str:
-    for name in HEADLINES:
-        if metrics.get(name) is not None:
-            return f"{name} {metrics[name]:.4g}"
-    return ""
+def _work(entry: Entry) -> Work:
+    return Work.of(entry.run.labels, {"trainer": entry.run.trainer, "network": entry.run.network})
+
+
+def _varying(entries: Sequence[Entry]) -> set[str]:
+    """What is not the same in all runs, of their labels and the seed."""
+    names = {label for label in LABELS if len({entry.run.labels[label] for entry in entries}) > 1}
+    return names | ({"seed"} if len({entry.run.seed for entry in entries}) > 1 else set())

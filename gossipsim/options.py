@@ -20,8 +20,9 @@ class Options:
     exp_id: int | None = None
     new: bool = False
     skip_existing: bool = True
-    jobs: int = 1
+    jobs: int | str = 1
     report: bool = True
+    track: Sequence[str] = ()
 
 
 def parse_processes(value: str) -> int | str:
@@ -30,6 +31,14 @@ def parse_processes(value: str) -> int | str:
     if value.isdecimal() and int(value) > 0:
         return int(value)
     raise ValueError(f"--processes {value}: give auto, nodes or a positive number")
+
+
+def parse_jobs(value: str) -> int | str:
+    if value == "auto":
+        return value
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise ValueError(f"--jobs {value}: give auto or a positive number")
 
 
 def parse_overrides(values: list[str]) -> dict[str, Any]:
@@ -60,3 +69,10 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds:
         raise ValueError(f"--seeds {text}: there is no seed in it; 0:5 is 0 to 4")
     return list(seeds)
+
+
+def parse_track(names: Sequence[str], *, speaks: bool) -> tuple[str, ...]:
+    """Names of trackers that can be used here; none on a rank that does not speak, which would track nothing."""
+    from gossipsim.trackers import check_trackers
+
+    return check_trackers(names) if names and speaks else ()

@@ -7,7 +7,9 @@ are imported when a run begins, so that `--help` answers at once.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 from rich.console import Console
 
-from gossipsim.options import Options, parse_overrides, parse_processes, parse_seeds
+from gossipsim.options import Options, parse_jobs, parse_overrides, parse_processes, parse_seeds, parse_track
 
 if TYPE_CHECKING:
     from gossipsim.config import Plan
@@ -161,17 +163,36 @@ def _run_joined(
 def _conduct(
     experiment: Experiment, pending: list[Entry], executor: Executor, console: Console, options: Options
 ) -> Results:
-    """Executes what is pending under a progress display, then makes tables and report, also after Ctrl-C."""
-    from gossipsim.display import Display
+    """Executes what is pending under a progress display, then makes tables and report; after Ctrl-C tables only."""
+    from gossipsim.display import Display, print_warnings
+    from gossipsim.observers import Observers, TotalSteps
+    from gossipsim.trackers import Tracking, open_trackers
 
-    done = len(experiment.entries) - len(pending)
+    trackers = open_trackers(options.track, experiment.directory, experiment.plan.name)
+    finished = False
     try:
-        with Display(console, len(experiment.entries), done, live=options.processes != 1) as display:
-            executor.execute(pending, display)
+        with (
+            Display(console, experiment.entries, pending) as display,
+            Tracking(trackers, lambda text: print_warnings(console, [text])) as tracking,
+        ):
+            executor.execute(pending, Observers(display, TotalSteps(), tracking))
+        finished = True
+    except KeyboardInterrupt:
+        left = len(experiment.pending())
+        done = f"{len(experiment.entries) - left} of {len(experiment.entries)} runs have a result"
+        raise KeyboardInterrupt(f"{done}; the same command resumes: {_resuming(sys.argv)}") from None
     finally:
         results = experiment.finish()
-        _make_report(experiment.directory, console, full=options.report)
+        _make_report(experiment.directory, console, full=options.report and finished)
     return results
+
+
+def _resuming(command: list[str]) -> str:
+    """The command that goes on with what this one has begun."""
+    program, *arguments = command
+    started_as = {"runner.py": "python -m gossipsim.runner", "__main__.py": "python -m gossipsim"}
+    again = [argument for argument in arguments if argument not in ("--new", "--no-skip-existing")]
+    return f"{started_as.get(Path(program).name, Path(program).name)} {shlex.join(again)}"
 
 
 def _make_report(directory: Path, console: Console, *, full: bool) -> None:
@@ -191,18 +212,18 @@ def _make_report(directory: Path, console: Console, *, full: bool) -> None:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
 
 
-def _preview(options: Options, console: Console, what: str) -> int:
-    """Checks the configuration and shows the "runs" or the "cells" that would run; writes nothing."""
+def _preview(options: Options, console: Console, form: str) -> int:
+    """Checks the configuration and lists the runs that there would be, as "text" or "json"; writes nothing."""
     plan, warnings = make_plan(options)
     from gossipsim.display import print_warnings
-    from gossipsim.experiment import Experiment
-    from gossipsim.preview import list_cells, list_runs
+    from gossipsim.preview import list_runs, runs_survey, would_run
 
+    experiment, pending = would_run(plan, options)
+    if form == "json":
+        console.print_json(data=runs_survey(experiment, pending) | {"warnings": warnings})
+        return OK
     print_warnings(console, warnings)
-    directory = Experiment.choose(plan, exp_id=options.exp_id, new=options.new)
-    experiment = Experiment(plan, directory or Path(plan.workflow) / "exp_new")
-    show = list_cells if what == "cells" else list_runs
-    show(console, experiment, experiment.pending(skip_existing=options.skip_existing))
+    list_runs(console, experiment, pending)
     return OK
 
 
@@ -235,8 +256,13 @@ def run_command(
     no_skip_existing: Annotated[bool, typer.Option("--no-skip-existing", help="Run again what has a result.")] = False,
     workflow: Annotated[Path | None, typer.Option(help="Where exp_XXXX go, in place of the config's.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, in place of the config's.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    jobs: Annotated[str, typer.Option(help="Runs at a time: a number, or auto = cores / ranks per run.")] = "1",
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="Also log to tensorboard, wandb or trackio; may be given several times."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the runs; write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
     """Run an experiment: gossipsim run configs/experiments/quickstart.json
 
@@ -247,6 +273,8 @@ def run_command(
     try:
         if (config is None) == (config_option is None):
             raise ValueError("give one experiment file, e.g. configs/experiments/quickstart.json")
+        if as_json and not dry_run:
+            raise ValueError("--json goes with --dry-run; `gossipsim export` has the results")
         if exp_id is not None and new:
             raise ValueError("--exp-id reuses an experiment, --new begins one: give one of them")
         options = Options(
@@ -257,11 +285,13 @@ def run_command(
             exp_id=exp_id,
             new=new,
             skip_existing=not no_skip_existing,
-            jobs=jobs,
+            jobs=parse_jobs(jobs),
+            track=parse_track(track or [], speaks=_speaks()),
         )
     except ValueError as error:
         raise typer.Exit(_refuse([str(error)])) from error
-    raise typer.Exit(run_options(options, preview="runs" if dry_run else None))
+    form = "json" if as_json else "text"
+    raise typer.Exit(run_options(options, preview=form if dry_run else None))
 
 
 def _refuse(errors: list[str]) -> int:
@@ -302,8 +332,10 @@ def run_options(options: Options, preview: str | None = None) -> int:
         results = _run_somewhere(options, console)
     except ConfigError as error:
         return _refuse(error.errors)
-    except KeyboardInterrupt:
-        Console(stderr=True, quiet=not _speaks()).print("interrupted; the same command resumes", style="yellow")
+    except KeyboardInterrupt as interrupt:
+        text = f"interrupted; {interrupt}" if str(interrupt) else "interrupted"
+        console = Console(stderr=True, quiet=not _speaks())
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
         return INTERRUPTED
     if results is None:
         return OK
