@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from gossipsim.config import Plan
 from gossipsim.config.names import display
+from gossipsim.estimate import Estimator, at_a_time, kind_of
+from gossipsim.execution import Local
 from gossipsim.experiment import Entry, Experiment
+from gossipsim.options import Options
 from gossipsim.parts import Parts
 from gossipsim.results import LABELS
 from gossipsim.strategies import stability_limit
@@ -19,37 +25,167 @@ MAX_EIGENVALUES = 500
 """Nodes up to which `plan` finds all eigenvalues of W for the largest stable step size."""
 
 
+def would_run(plan: Plan, options: Options) -> tuple[Experiment, list[Entry]]:
+    """The experiment that these options go on with, or a new one, and its runs without a result."""
+    directory = Experiment.choose(plan, exp_id=options.exp_id, new=options.new)
+    experiment = Experiment(plan, directory or Path(plan.workflow) / "exp_new")
+    return experiment, experiment.pending(skip_existing=options.skip_existing)
+
+
+def runs_survey(experiment: Experiment, pending: list[Entry]) -> dict[str, Any]:
+    """What would be run, ready for JSON."""
+    runs = [
+        {
+            **{name: entry.run.labels[name] for name in LABELS},
+            "seed": entry.run.seed,
+            "swept": entry.run.cell,
+            "key": entry.run.key,
+            "status": entry.status(),
+            "to_do": entry in pending,
+        }
+        for entry in experiment.entries
+    ]
+    return {"name": experiment.plan.name, "directory": str(experiment.directory), "to_do": len(pending), "runs": runs}
+
+
 def list_runs(console: Console, experiment: Experiment, pending: list[Entry]) -> None:
     """A line per run: whether it would run or has a result."""
     for entry in experiment.entries:
         _plain(console, f"{'run ' if entry in pending else 'skip'}  {entry.title}")
-    _print_todo(console, experiment, pending)
+    _print_todo(console, len(pending), len(experiment.entries))
 
 
-def list_cells(console: Console, experiment: Experiment, pending: list[Entry]) -> None:
-    """A row per cell: how many runs have a result, and what a round costs."""
+def survey(experiment: Experiment, pending: list[Entry], options: Options, *, timed: bool) -> dict[str, Any]:
+    """Every cell with what of it exists and what it costs, ready for JSON."""
     cells: dict[Path, list[Entry]] = {}
     for entry in experiment.entries:
         cells.setdefault(entry.directory.parent, []).append(entry)
-    labels = [[entries[0].run.labels[name] for name in LABELS] for entries in cells.values()]
-    shown = [k for k, name in enumerate(LABELS) if name == "optimizer" or len({row[k] for row in labels}) > 1]
-    table = Table(*[LABELS[k] for k in shown], "done", "nodes", "slem", "parameters", "sent per round", "rows")
-    for row, entries in zip(labels, cells.values(), strict=True):
-        parts = Parts(entries[0].run)
-        cost = parts.costs()
-        slem = "-" if cost["slem"] is None else f"{round(cost['slem'], 12):.4g}"
-        done = f"{sum(entry not in pending for entry in entries)}/{len(entries)}"
-        sizes = [f"{cost['parameters']:,}", decimal(cost["bytes_per_round"]), decimal(cost["row_bytes"])]
-        table.add_row(*[row[k] for k in shown], done, str(parts.count), slem, *sizes)
+    kinds = {kind_of(entries[0].run) for entries in cells.values()}
+    estimator = Estimator(len(kinds), timed=timed, jobs=options.jobs)
+    local = Local(options.processes, options.jobs)
+    rows = [_cell(entries, pending, estimator, local) for entries in cells.values()]
+    untimed = [row for row in rows if row["cost"]["seconds"] is None]
+    return {
+        "name": experiment.plan.name,
+        "directory": str(experiment.directory),
+        "runs": len(experiment.entries),
+        "to_do": len(pending),
+        "cells": rows,
+        "candidates": _candidates(experiment.plan),
+        "bytes_sent": sum((row["cost"]["bytes_sent"] or 0) * row["missing"] for row in rows),
+        "seconds": _seconds(rows, options.jobs),
+        "untimed": len(untimed),
+        "not_tried": estimator.failures,
+    }
+
+
+def _cell(entries: list[Entry], pending: list[Entry], estimator: Estimator, local: Local) -> dict[str, Any]:
+    run = entries[0].run
+    parts = Parts(run)
+    costs, processes = parts.costs(), local.count(run)
+    missing = sum(entry in pending for entry in entries)
+    certificate = parts.network.certificate() if parts.claims.over == "graph" else {}
+    return {
+        **{name: run.labels[name] for name in LABELS},
+        "swept": run.cell,
+        "complete": len(entries) - missing,
+        "missing": missing,
+        "nodes": parts.count,
+        "processes": processes,
+        "lambda_2": certificate.get("lambda_2"),
+        "slem": costs["slem"],
+        "parameters": costs["parameters"],
+        "bytes_per_round": costs["bytes_per_round"],
+        "cost": vars(estimator.cost(run, costs, processes)),
+    }
+
+
+def _seconds(rows: list[dict[str, Any]], jobs: int | str) -> float | None:
+    """Until everything has been run; a cell whose time is not known takes the mean of the others'."""
+    known = [row["cost"]["seconds"] for row in rows if row["cost"]["seconds"] is not None]
+    if not known:
+        return None
+    mean, total, longest = sum(known) / len(known), 0.0, 0.0
+    for row in rows:
+        seconds = mean if row["cost"]["seconds"] is None else row["cost"]["seconds"]
+        total += seconds * row["missing"] / at_a_time(jobs, row["processes"])
+        longest = max(longest, seconds * (row["missing"] > 0))
+    return max(total, longest)
+
+
+def _candidates(plan: Plan) -> dict[str, int]:
+    """How many candidates each optimizer has; 1 where it is not tuned."""
+    found: dict[str, dict[str, None]] = {}
+    for run in plan.runs:
+        family = run.tuned["optimizer"] if run.tuned else run.labels["optimizer"]
+        found.setdefault(family, {})[run.labels["optimizer"]] = None
+    return {family: len(names) for family, names in found.items()}
+
+
+def list_cells(console: Console, experiment: Experiment, found: dict[str, Any]) -> None:
+    """A :func:`survey` as a table, with what the strategies claim."""
+    rows = found["cells"]
+    labels = [name for name in LABELS if name == "optimizer" or len({row[name] for row in rows}) > 1]
+    table = Table(*labels, "done", "nodes", "λ2", "slem", "parameters", "per round", "rounds", "in all", "memory")
+    table.add_column("a run")
+    for row in rows:
+        cost = row["cost"]
+        numbers = [_number(row[name]) for name in ("lambda_2", "slem")]
+        sizes = [
+            _size(row["bytes_per_round"]),
+            _count(cost["rounds"]),
+            _size(cost["bytes_sent"]),
+            _size(cost["memory"]),
+        ]
+        done = f"{row['complete']}/{row['complete'] + row['missing']}"
+        shown = [done, str(row["nodes"]), *numbers, f"{row['parameters']:,}", *sizes, _duration(cost["seconds"])]
+        table.add_row(*[row[name] for name in labels], *shown)
     console.print(table)
+    console.print(
+        "done: runs with a result. per round, in all: bytes that all nodes send, in a run. memory: of one process, "
+        "beside Python and torch. a run: its time.",
+        style="dim",
+        highlight=False,
+    )
+    _print_claims(console, experiment)
+    if any(number > 1 for number in found["candidates"].values()):
+        told = ", ".join(f"{name} {number}" for name, number in found["candidates"].items())
+        _plain(console, f"candidates: {told}")
+    for reason in found["not_tried"]:
+        _plain(console, f"could not be tried: {reason}")
+    _print_todo(console, found["to_do"], found["runs"])
+    if found["seconds"] is not None:
+        guessed = f", {found['untimed']} cells as the others" if found["untimed"] else ""
+        _plain(console, f"about {_duration(found['seconds'])} without the report{guessed}")
+
+
+def _print_claims(console: Console, experiment: Experiment) -> None:
+    """A line per strategy."""
     claimed: dict[str, dict[str, None]] = {}
-    for entries in cells.values():
-        parts = Parts(entries[0].run)
+    for entry in {entry.directory.parent: entry for entry in experiment.entries}.values():
+        parts = Parts(entry.run)
         claimed.setdefault(_claims(parts), {}).update(dict.fromkeys(_limits(parts)))
     for sentence, limits in claimed.items():
         stable = f"; stable for eta h < {', '.join(limits)}" if limits else ""
         _plain(console, f"{sentence}{stable}")
-    _print_todo(console, experiment, pending)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 12):.4g}"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _size(value: int | None) -> str:
+    return "-" if value is None else decimal(value)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.2g} s" if seconds < 99.5 else str(timedelta(seconds=round(seconds)))
 
 
 def _claims(parts: Parts) -> str:
@@ -80,8 +216,8 @@ def _limits(parts: Parts) -> list[str]:
     return [f"{limit:.4g} on {certificate['name'].rpartition('.')[2]}({parts.count})"]
 
 
-def _print_todo(console: Console, experiment: Experiment, pending: list[Entry]) -> None:
-    _plain(console, f"{len(pending)} of {len(experiment.entries)} runs to do; nothing was written")
+def _print_todo(console: Console, pending: int, runs: int) -> None:
+    _plain(console, f"{pending} of {runs} runs to do; nothing was written")
 
 
 def _plain(console: Console, text: str) -> None:

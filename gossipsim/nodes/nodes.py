@@ -118,6 +118,13 @@ class Nodes:
             self._server[name] = self.X.new_zeros(self.layout.d)
         return self._server[name]
 
+    def state_bytes(self) -> tuple[int, int]:
+        """Bytes of the algorithm's state, and of the state of all hosted optimizers."""
+        states = [value for node in self for each in node.optimizer.state.values() for value in each.values()]
+        sizes = [value.numel() * value.element_size() for value in states if isinstance(value, torch.Tensor)]
+        kept = [*self._state.values(), *self._server.values()]
+        return sum(rows.numel() * rows.element_size() for rows in kept), sum(sizes)
+
     def uniform(self, purpose: str, index: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """A number in [0, 1) for each of all N nodes, (N,): a function of the seed, `purpose` and `index`.
 
