@@ -7,8 +7,8 @@ measurement. Memory of a process that hosts n nodes of d parameters, beside Pyth
 
 4 rows: parameters, the directions that optimizers read, gradients, and what an exchange gives; one row is the model of
 the evaluations. A measurement is made in one process that hosts all nodes. With more processes the work is divided by
-the nodes that one hosts; their exchanges come on top and are not counted, neither is the report. On CPUs the time of the
-processor is measured, which is that of an otherwise idle machine.
+the nodes that one hosts; their exchanges come on top and are not counted, neither is the report. On CPUs processor
+time is measured, which is the time that an otherwise idle machine takes.
 """
 
 from __future__ import annotations
