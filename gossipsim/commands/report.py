@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from gossipsim.commands.refusal import refuse
 
 def report(
     directory: Annotated[Path, typer.Argument(help="An experiment (exp_0001) or a workflow, then its newest.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the paths of what was made, as JSON.")] = False,
 ) -> None:
     """Rebuild plots and report.html from files: gossipsim report workflow/quickstart/exp_0001"""
     from gossipsim.report import build
@@ -22,4 +24,11 @@ def report(
     except (FileNotFoundError, ValueError) as error:
         refuse(str(error))
     write_tables(results)
-    typer.echo(f"report: {build(results.directory)}")
+    page = build(results.directory)
+    if as_json:
+        plots = sorted((results.directory / "plots").rglob("*.png"))
+        tables = [results.directory / name for name in ("results.csv", "results_mean.csv", "summary.json")]
+        made = {"report": str(page), "plots": list(map(str, plots)), "tables": list(map(str, tables))}
+        typer.echo(json.dumps(made, indent=2))
+    else:
+        typer.echo(f"report: {page}")

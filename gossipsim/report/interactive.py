@@ -17,7 +17,7 @@ from markupsafe import Markup
 from gossipsim.config.names import display, short_paths
 from gossipsim.report import metrics as names
 from gossipsim.report import svg
-from gossipsim.report.curves import curve, horizontal
+from gossipsim.report.curves import Curve, curve, horizontal
 from gossipsim.report.style import Style, Styles
 from gossipsim.results import COUNTERS, Cell, is_finite, is_number
 from gossipsim.spec import is_spec
@@ -90,7 +90,9 @@ def explorer(cells: Sequence[Cell], styles: Styles, swept: Sequence[str], *, roo
     drawn = [cell for cell in cells if cell.complete]
     points = max(FEWEST_POINTS, min(MOST_POINTS, room // (2 * names.MOST_MAIN * max(len(drawn), 1))))
     pool = _Pool()
-    choices, payload, left_out = [], [], []
+    choices: list[Choice] = []
+    payload: list[dict[str, Any]] = []
+    left_out: list[str] = []
     places = [_places(cell) for cell in drawn]
     for records, metric in _metrics(drawn):
         if len(choices) >= names.MOST_MAIN and pool.size > room:
@@ -206,23 +208,33 @@ def _lines(
         by_step = curve(cell, "step", metric, records=records)
         if by_step is None:
             continue
+        steps = [int(step) for step in by_step.x]
+        heights = _heights(by_step, pool, points)
         for axis in AXES if records == "history" else ("step",):
             at = places[number].get(axis, {})
-            matched = records == "steps" or all(int(step) in at for step in by_step.x)
-            line = by_step if matched else curve(cell, axis, metric, records=records)
-            if line is None:
+            if axis == "step":
+                x, (mean, std) = list(by_step.x), heights
+            elif all(step in at for step in steps):
+                x, (mean, std) = [at[step] for step in steps], heights
+            elif line := curve(cell, axis, metric, records=records):
+                x, (mean, std) = list(line.x), _heights(line, pool, points)
+            else:
                 continue
-            x = [at[int(step)] for step in line.x] if matched and axis != "step" else list(line.x)
-            if x[-1] <= x[0]:
-                continue
-            stride = -(-len(x) // points)
-            kept = sorted({*range(0, len(x), stride), len(x) - 1})
-            lines.setdefault(axis, {})[number] = [
-                pool.add(rounded((x[k] for k in kept), digits=8)),
-                pool.add(rounded(float(line.mean[k]) for k in kept)),
-                None if line.std is None else pool.add(rounded((float(line.std[k]) for k in kept), digits=3)),
-            ]
+            if x[-1] > x[0]:
+                kept = _thinned(len(x), points)
+                lines.setdefault(axis, {})[number] = [pool.add(rounded((x[k] for k in kept), digits=8)), mean, std]
     return lines
+
+
+def _heights(line: Curve, pool: _Pool, points: int) -> tuple[int, int | None]:
+    """The positions of mean and std in the pool."""
+    kept = _thinned(len(line.x), points)
+    std = None if line.std is None else pool.add(rounded(line.std[kept].tolist(), digits=3))
+    return pool.add(rounded(line.mean[kept].tolist())), std
+
+
+def _thinned(length: int, points: int) -> list[int]:
+    return sorted({*range(0, length, -(-length // points)), length - 1})
 
 
 def _look(style: Style, cell: Cell) -> dict[str, Any]:

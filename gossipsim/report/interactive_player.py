@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,14 +64,13 @@ def player(results: Results) -> Player | None:
     graphs: dict[str, int] = {}
     drawn: list[dict[str, Any]] = []
     metrics: list[str] = []
-    room, recorded = MOST_BYTES, 0
-    for run, frames in _recorded(results):
-        recorded += 1
+    room, runs = MOST_BYTES, _recorded(results)
+    for run in runs:
+        frames = run.frames()
         film = _film(run, _thinned(frames), metrics)
-        size = len(script_json(film=film))
-        if size > room:
-            continue
-        room -= size
+        room -= len(script_json(film=film))
+        if room < 0:
+            break
         nodes = len(frames[0]["distance"])
         graph = run.summary.get("graph") or {"edges": [], "directed": False}
         identity = f"{nodes} {graph}"
@@ -84,21 +83,22 @@ def player(results: Results) -> Player | None:
         films.append(Film(len(films), group, " · ".join(filter(None, (labels["cell"], f"seed {run.seed}")))))
     if not films:
         return None
-    return Player(films, [_title(name) for name in metrics], recorded, script_json(graphs=drawn, films=data))
+    return Player(films, [_title(name) for name in metrics], len(runs), script_json(graphs=drawn, films=data))
 
 
-def _recorded(results: Results) -> Iterator[tuple[Run, list[dict[str, Any]]]]:
+def _recorded(results: Results) -> list[Run]:
     """The first run of each cell that has a result and frames."""
-    for cell in results.cells:
-        for run in cell.runs:
-            if run.status in ("complete", "diverged") and len(frames := run.frames()) > 1:
-                yield run, frames
-                break
+    found = []
+    for cell in results.selected_cells:
+        runs = (run for run in cell.runs if run.status in ("complete", "diverged"))
+        if run := next((run for run in runs if (run.directory / "nodes.jsonl").is_file()), None):
+            found.append(run)
+    return found
 
 
 def _thinned(frames: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Evenly, first and last kept; evaluations of the nodes stay with the frame they come before."""
-    stride = -(-(len(frames) - 1) // (MOST_FRAMES - 1))
+    stride = max(1, -(-(len(frames) - 1) // (MOST_FRAMES - 1)))
     kept, waiting = [], dict[str, Any]()
     for number, frame in enumerate(frames):
         waiting |= {name: value for name, value in frame.items() if name.startswith(_LOCAL)}

@@ -12,12 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gossipsim.report import metrics as names
 from gossipsim.report import sections, svg
-from gossipsim.report.figures import Plot
 from gossipsim.report.headline import Headline, headline
 from gossipsim.report.interactive import MOST_NUMBERS, Explorer, explorer
 from gossipsim.report.interactive_player import player
 from gossipsim.report.interactive_script import scripts
 from gossipsim.report.partition import placements
+from gossipsim.report.plot import Plot
 from gossipsim.report.provenance import Provenance, plural, states
 from gossipsim.report.ranking import Table, table
 from gossipsim.report.style import Styles
@@ -81,6 +81,7 @@ def render(results: Results, plots: Sequence[Plot], provenance: Provenance) -> s
             selections=results.selections,
             budget=sections.budget(results.selections),
             networks=sections.networks(results.runs),
+            network_pictures=[pictures[plot.png] for plot in plots if plot.section == "network"],
             shards=_shards(results, pictures),
             failures=sections.failures(results.runs),
             warnings=sections.warnings(results.runs),

@@ -136,10 +136,11 @@ def networks(runs: Sequence[Run]) -> list[Network]:
         if certificate := run.summary.get("network"):
             identity = json.dumps([certificate, run.summary.get("graph")])
             users.setdefault(identity, {})[run.labels["cell"]] = None
-    return [
-        _network(*json.loads(identity), list(cells), drawn=number < MOST_DRAWINGS)
-        for number, (identity, cells) in enumerate(users.items())
-    ]
+    found = []
+    for number, (identity, cells) in enumerate(users.items()):
+        certificate, graph = json.loads(identity)
+        found.append(_network(certificate, graph, list(cells), drawn=number < MOST_DRAWINGS))
+    return found
 
 
 def _network(certificate: dict[str, Any], graph: Any, cells: list[str], *, drawn: bool) -> Network:

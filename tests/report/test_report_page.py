@@ -1,4 +1,7 @@
 import base64
+import gzip
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -7,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import fake_experiment
+import numpy as np
 import pytest
 
 from gossipsim import report
+from gossipsim.report.interactive import SHOWN_AT_FIRST
+from gossipsim.report.page import MOST_EMBEDDED, render
+from gossipsim.report.provenance import Provenance
 from gossipsim.results import load, write_tables
 
 DIVERGED = {("MLP", "SGD", "nodes=8, cycle_graph", seed): "diverged" for seed in (0, 1)}
@@ -91,27 +98,89 @@ def test_page_is_small_and_its_images_are_the_plots(page: Page, directory: Path)
     assert all(a.get("alt") for tag, a in page.tags if tag == "img")
 
 
-def test_curves_can_be_seen_against_one_axis_at_a_time(page: Page) -> None:
-    """Every choice has figures; before a script runs all of them are shown."""
-    choices = [a for tag, a in page.tags if tag == "input"]
-    assert [a["value"] for a in choices] == ["epoch", "bytes_sent", ""]
-    assert {a["name"] for a in choices} == {"section-0"}
-    assert ["checked" in a for a in choices] == [False, False, True]
-    shown = page.source.split('class="figures curves"')[1].split('class="figures"')[0]
-    assert set(re.findall(r'data-x="(\w*)"', shown)) == {"epoch", "bytes_sent"}
-    assert len(re.findall(r"<figure", shown)) == len(re.findall(r"<figure data-x", shown))
-    assert not any("hidden" in a for tag, a in page.tags if tag == "figure")
+def test_metrics_and_axes_of_the_curves_can_be_chosen(page: Page) -> None:
+    """Those that were recorded and along which the runs advance, the one of the figures first."""
+    axes = page.source.split('<select class="axis">')[1].split("</select>")[0]
+    assert re.findall(r'value="(\w+)"', axes) == ["epoch", "step", "round", "bytes_sent", "gradient_evals"]
+    metrics = page.source.split('<select class="metric">')[1].split("</select>")[0]
+    labels = re.findall(r">([^<>]+)</option>", metrics)
+    assert labels[0] == "test accuracy"
+    assert {"train loss", "consensus error", "batch loss", "test accuracy, worst node"} <= set(labels)
 
 
-def test_one_axis_needs_no_choice(tmp_path: Path) -> None:
+def test_numbers_of_the_curves_are_of_the_runs(page: Page, directory: Path) -> None:
+    data = json.loads(page.source.split('class="numbers">')[1].split("</script>")[0])
+    cells = [cell for cell in load(directory).cells if cell.complete]
+    lines = data["metrics"][0]["lines"]
+    assert set(lines["epoch"]) == set(map(str, range(len(cells))))
+    for number, cell in enumerate(cells):
+        x, mean, std = (None if at is None else data["arrays"][at] for at in lines["bytes_sent"][str(number)])
+        assert x == [record["bytes_sent"] for record in cell.complete[0].history]
+        values = [[record["test_accuracy"] for record in run.history] for run in cell.complete]
+        np.testing.assert_allclose(mean, np.mean(values, axis=0), rtol=1e-4)
+        expected = None if len(values) == 1 else np.std(values, axis=0, ddof=1)
+        assert (std is None) == (expected is None)
+        if std is not None:
+            np.testing.assert_allclose(std, expected, rtol=1e-2)
+
+
+def test_one_seed_of_one_cell_has_neither_filter_nor_band(tmp_path: Path) -> None:
     options: dict[str, Any] = {"models": ("M",), "optimizers": ("SGD",), "cells": {"": {}}}
     fake_experiment.experiment(tmp_path / "exp_0001", **options, seeds=(0,))
-    for path in tmp_path.rglob("history.jsonl"):
-        records = [{"epoch": k, "step": k, "round": k, "train_loss": 1 / (k + 1), "bytes_sent": 0} for k in range(3)]
-        fake_experiment.write_lines(path, records)
     page = Page(report.build(tmp_path / "exp_0001"))
-    assert "train loss against epoch" in page.text
-    assert not [a for tag, a in page.tags if tag == "input"]
+    assert not [a for tag, a in page.tags if tag == "input" and a.get("class") == "filter"]
+    data = json.loads(page.source.split('class="numbers">')[1].split("</script>")[0])
+    assert data["metrics"][0]["lines"]["epoch"]["0"][2] is None
+    assert "one seed, so that nothing is known of the spread" in page.text
+    assert "player" not in {a.get("id") for _, a in page.tags}
+
+
+def test_scripts_that_run_are_those_of_the_policy(page: Page) -> None:
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy") or ""
+    ours = page.source.split("<script>")[1].split("</script>")[0]
+    packed = page.source.split('id="plotly">')[1].split("</script>")[0]
+    for code in (ours.encode(), gzip.decompress(base64.b64decode(packed))):
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(code).digest()).decode()}'" in policy
+    assert "unsafe-eval" not in policy
+    assert "script-src 'unsafe-inline'" not in policy
+
+
+@pytest.mark.slow
+def test_a_large_experiment_has_a_page_below_eight_megabytes(tmp_path: Path) -> None:
+    """300 cells of 256 nodes, frames of all: the best curves are shown first, and what has no room is counted."""
+    cells = {f"alpha={k}": {"alpha": k / 10, "network.nodes": 256} for k in range(150)}
+    directory = fake_experiment.experiment(
+        tmp_path / "exp_0001", models=("M",), optimizers=("SGD", "Adam"), cells=cells, seeds=(0,)
+    )
+    frames = [{"step": k, "round": k, "distance": [1.5 / (k + node + 1) for node in range(256)]} for k in range(60)]
+    text = "".join(json.dumps(frame) + "\n" for frame in frames)
+    for run in load(directory).runs:
+        (run.directory / "nodes.jsonl").write_text(text)
+    results = load(directory)
+    source = render(results, [], Provenance.of(results))
+    assert len(source.encode()) < 8_000_000 - 1.4 * MOST_EMBEDDED
+    assert source.count('data-first="1"') == SHOWN_AT_FIRST
+    assert re.search(r"Room for \d+ of 300 cells with frames", source)
+
+
+def test_tuned_optimizers_are_shown_with_their_candidates(tmp_path: Path) -> None:
+    directory = fake_experiment.experiment(
+        tmp_path / "exp_0001", models=("M",), optimizers=("SGD(lr=0.1)", "SGD(lr=0.2)"), cells={"": {}}
+    )
+    resolved = json.loads((directory / "resolved.json").read_text())
+    for entry in resolved["runs"]:
+        entry["tuned"] = {"optimizer": "SGD", "params": {"lr": float(entry["optimizer"][7:-1])}}
+    (directory / "resolved.json").write_text(json.dumps(resolved))
+    results = load(directory)
+    page = render(results, [], Provenance.of(results))
+    tuning = page.split('<section id="tuning">')[1].split("</section>")[0]
+    rows = tuning.split("<tbody>")[1].split("</tr>")[:2]
+    assert ["★" in row for row in rows] == [
+        one is results.selections[0].chosen for one in results.selections[0].candidates
+    ]
+    assert "2 candidates with 2 seeds each" in tuning
+    ranked = page.split('<table class="sortable ranked">')[1].split("</table>")[0]
+    assert ranked.count("<tr>") == 2  # the head, and the one that was chosen
 
 
 def test_every_link_leads_somewhere(page: Page, directory: Path) -> None:

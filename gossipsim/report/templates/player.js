@@ -178,6 +178,8 @@ function player(element) {
   });
 
   load();
+  slider.value = Math.floor(film.steps.length / 5); // before it, nodes that start together look all the same
+  show();
   inView(chart, draw);
   redraws.push(() => { if (drawn) draw(); });
 }
