@@ -1,6 +1,7 @@
 """Executes the pending runs of an experiment: in this process, on forked ranks, or on the ranks of a torchrun job.
 
-All three go through :func:`simulate`; they differ in which transport it gets and in who notices a failure.
+All three go through :func:`simulate`; they differ in which transport it gets and in who notices a failure. Forked ranks
+that have finished a run are given the next one of their size.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ import torch
 
 from gossipsim.config import RunSpec
 from gossipsim.experiment import Entry
-from gossipsim.parts import Parts
+from gossipsim.parts import Parts, tasks_in_memory
 from gossipsim.world import (
     Alone,
     Failure,
-    Job,
     PeerLost,
     ProcessGroup,
+    Ranks,
     World,
     blocks,
+    deferred,
     hearing,
     require_gpus,
     tell_torchrun,
@@ -86,11 +88,12 @@ class Local:
 
     Args:
         processes: ranks per run; "auto" = min(nodes, cores or GPUs / jobs), "nodes" = one per node.
-        jobs: runs at a time.
+        jobs: runs at a time; "auto" = as many as there are cores or GPUs for their ranks, and with `processes` "auto"
+            a run then has one rank.
     """
 
     processes: int | str = "auto"
-    jobs: int = 1
+    jobs: int | str = 1
 
     def count(self, run: RunSpec) -> int:
         """Ranks of one run."""
@@ -98,21 +101,26 @@ class Local:
         if self.processes == "nodes":
             return nodes
         if self.processes == "auto":
-            device = run.trainer["params"].get("device", "cpu")
-            hosts = len(os.sched_getaffinity(0)) if device == "cpu" else torch.cuda.device_count()
-            return max(1, min(nodes, hosts // self.jobs))
+            return 1 if self.jobs == "auto" else max(1, min(nodes, _hosts(run) // int(self.jobs)))
         return int(self.processes)
 
     def device_problems(self, runs: list[RunSpec]) -> list[str]:
         """Runs that ask for more GPUs than there are."""
         problems: dict[str, None] = {}
         for run in runs:
-            device = run.trainer["params"].get("device", "cpu")
             try:
-                require_gpus(str(device), self.count(run))
+                require_gpus(_device(run), self.count(run))
             except ValueError as error:
                 problems[f"{run.origins.of('trainer.params.device')}: {error}"] = None
         return list(problems)
+
+    def together(self, entries: list[Entry]) -> list[Entry]:
+        """Runs that can share ranks, and of these the runs that use the same data, next to one another."""
+        groups: dict[tuple[int, str], dict[str, list[Entry]]] = {}
+        for entry in entries:
+            same_ranks = groups.setdefault((self.count(entry.run), _device(entry.run)), {})
+            same_ranks.setdefault(Parts(entry.run).task_key, []).append(entry)
+        return [entry for same_ranks in groups.values() for same_data in same_ranks.values() for entry in same_data]
 
     def execute(self, entries: list[Entry], observer: Observer) -> None:
         """Runs `entries`; a failed run is recorded and the others go on.
@@ -120,72 +128,135 @@ class Local:
         Raises:
             KeyboardInterrupt: after marking what was under way as interrupted.
         """
-        queue, active = deque(entries), list[_Forked]()
-        with one_thread():
-            try:
-                while queue or active:
-                    while queue and len(active) < self.jobs:
-                        entry = queue.popleft()
-                        _begin(entry)
-                        observer.started(entry)
-                        if self.jobs == 1 and self.count(entry.run) == 1:
-                            _run_here(entry, observer)
-                        else:
-                            active += self._fork(entry, observer)
-                    watch([forked.job for forked in active], timeout=0.1)
-                    active = [forked for forked in active if not forked.ended(observer)]
-            except BaseException:
-                for forked in active:
-                    forked.job.stop()
-                    forked.entry.mark("interrupted")
-                raise
+        queue = deque(self.together(entries))
+        with one_thread(), _Pool(list(queue), observer) as pool:
+            while queue or pool.active:
+                while queue and self._has_room(pool, queue[0].run):
+                    entry = queue.popleft()
+                    if self.jobs == 1 and self.count(entry.run) == 1:
+                        pool.dismiss()
+                        _run_here(entry, observer)
+                    else:
+                        pool.begin(entry, self.count(entry.run))
+                if not queue:
+                    pool.dismiss()
+                pool.look()
 
-    def _fork(self, entry: Entry, observer: Observer) -> list[_Forked]:
-        """The run under way on ranks of its own; none where it could not even be started."""
-        try:
-            return [_Forked(self._job(entry), entry)]
-        except Exception as error:
-            _end(entry, observer, "failed", Failure.of(error))
-            return []
-
-    def _job(self, entry: Entry) -> Job:
-        Parts(entry.run).task  # noqa: B018  loaded here once, shared by the ranks
-        device = entry.run.trainer["params"].get("device", "cpu")
-
-        def target(transport: Transport, emit: Emit) -> None:
-            status = simulate(entry.run, entry.directory, transport, emit)
-            if transport.rank == 0:
-                emit({"status": status})
-
-        return Job(self.count(entry.run), target, device=device)
+    def _has_room(self, pool: _Pool, run: RunSpec) -> bool:
+        if self.jobs != "auto":
+            return len(pool.active) < int(self.jobs)
+        return not pool.active or sum(group.ranks.size for group in pool.active) + self.count(run) <= _hosts(run)
 
 
-@dataclass
-class _Forked:
-    """A run on forked ranks."""
+def _device(run: RunSpec) -> str:
+    return str(run.trainer["params"].get("device", "cpu"))
 
-    job: Job
+
+def _hosts(run: RunSpec) -> int:
+    """Cores or GPUs that ranks of this run can have for themselves."""
+    return len(os.sched_getaffinity(0)) if _device(run) == "cpu" else torch.cuda.device_count()
+
+
+@dataclass(eq=False)
+class _Group:
+    """Forked ranks, what they share with this process, and the run that they are at."""
+
+    ranks: Ranks
+    device: str
+    data: frozenset[str]
     entry: Entry
     status: str = ""
 
-    def ended(self, observer: Observer) -> bool:
-        """Passes on what the ranks say; once all are gone, marks the run."""
-        for message in self.job.poll():
+    def goes_on(self, observer: Observer) -> bool:
+        """Passes on what the ranks say; whether they are still at the run."""
+        for message in self.ranks.poll():
             if "status" in message:
                 self.status = message["status"]
             else:
                 observer.progressed(self.entry, message)
-        if self.job.running:
-            return False
-        failure = self.job.failure and _located(self.job.failure, self.entry.run, self.job.size)
-        _end(self.entry, observer, "failed" if failure else self.status, failure)
-        return True
+        return self.ranks.busy
+
+
+class _Pool:
+    """Groups of forked ranks that are reused from run to run; leaving it ends all of them.
+
+    Ranks know the entries and have the data that this process had loaded when they were forked. Where the next run
+    needs other data, they give way to ranks that share them: loaded once, not once per rank.
+    """
+
+    def __init__(self, entries: list[Entry], observer: Observer) -> None:
+        self.active: list[_Group] = []
+        self._idle: list[_Group] = []
+        self._entries, self._observer = entries, observer
+        self._places = {id(entry): place for place, entry in enumerate(entries)}
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with deferred():
+            for group in self.active:
+                group.ranks.stop()
+                group.entry.mark("interrupted")
+            self.dismiss()
+
+    def begin(self, entry: Entry, size: int) -> None:
+        """Starts a run on idle ranks, or on new ones; a run that cannot be started has failed."""
+        try:
+            _begin(entry)
+            self._observer.started(entry)
+            parts = Parts(entry.run)
+            parts.task  # noqa: B018  loaded here once, shared by the ranks
+            with deferred():
+                group = self._take(entry, size, parts.task_key)
+                self.active.append(group)
+                group.ranks.begin(self._places[id(entry)])
+        except Exception as error:
+            _end(entry, self._observer, "failed", Failure.of(error))
+        except BaseException:
+            entry.mark("interrupted")
+            raise
+
+    def look(self) -> None:
+        """Waits a moment for news and passes them on; ranks that have finished their run are idle."""
+        watch([group.ranks for group in self.active], timeout=0.1)
+        for group in list(self.active):
+            if group.goes_on(self._observer):
+                continue
+            with deferred():
+                failure = group.ranks.failure and _located(group.ranks.failure, group.entry.run, group.ranks.size)
+                self.active.remove(group)
+                if failure is None:
+                    self._idle.append(group)
+                _end(group.entry, self._observer, "failed" if failure else group.status, failure)
+
+    def dismiss(self) -> None:
+        """Ends the idle ranks."""
+        while self._idle:
+            self._idle.pop().ranks.stop()
+
+    def _take(self, entry: Entry, size: int, data: str) -> _Group:
+        """Ranks for a run. Idle ones that do not fit are of no more use: runs that could share them come in a row."""
+        device = _device(entry.run)
+        while self._idle:
+            idle = self._idle.pop()
+            if (idle.ranks.size, idle.device) == (size, device) and data in idle.data and idle.ranks.alive():
+                return replace(idle, entry=entry, status="")
+            idle.ranks.stop()
+        return _Group(Ranks(size, self._work, device=device), device, tasks_in_memory(), entry)
+
+    def _work(self, transport: Transport, emit: Emit, place: int) -> None:
+        """What a rank does."""
+        entry = self._entries[place]
+        status = simulate(entry.run, entry.directory, transport, emit)
+        if transport.rank == 0:
+            emit({"status": status})
 
 
 def _begin(entry: Entry) -> None:
     """Clears what an earlier attempt left and marks the run as running."""
     entry.directory.mkdir(parents=True, exist_ok=True)
-    for name in ("summary.json", "parameters.npz", "history.jsonl", "steps.jsonl", "timing.jsonl"):
+    for name in ("summary.json", "parameters.npz", "history.jsonl", "steps.jsonl", "nodes.jsonl", "timing.jsonl"):
         (entry.directory / name).unlink(missing_ok=True)
     entry.mark("running")
 
@@ -213,10 +284,10 @@ def _run_here(entry: Entry, observer: Observer) -> None:
     """The single-process mode: all nodes are rows of this process."""
     failure = None
     try:
-        device = entry.run.trainer["params"].get("device", "cpu")
-        status = simulate(
-            entry.run, entry.directory, Alone(device), lambda message: observer.progressed(entry, message)
-        )
+        _begin(entry)
+        observer.started(entry)
+        transport = Alone(_device(entry.run))
+        status = simulate(entry.run, entry.directory, transport, lambda message: observer.progressed(entry, message))
     except (Exception, SystemExit) as error:
         status, failure = "failed", _located(Failure.of(error, rank=0), entry.run, 1)
     except BaseException:

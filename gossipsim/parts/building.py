@@ -18,25 +18,37 @@ class Cache(Generic[T]):
     """What equal specs have made before.
 
     Args:
-        size: how many are kept; the oldest goes first.
+        size: how many are kept in any case; the oldest goes first.
+        nbytes: the memory that one takes; more than `size` are kept while all together take less than `budget`.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, nbytes: Callable[[T], int] | None = None, budget: int = 0) -> None:
+        self._size, self._nbytes, self._budget = size, nbytes, budget
         self._made: dict[str, T] = {}
 
     def get(self, spec: Any, make: Callable[[], T]) -> T:
         """`make()`, or what it made for an equal spec."""
-        key = json.dumps(spec, sort_keys=True)
+        key = cache_key(spec)
         if key not in self._made:
-            made = make()
-            while len(self._made) >= self._size:
+            self._made[key] = make()
+            while len(self._made) > self._size and not self._fits():
                 self._made.pop(next(iter(self._made)))
-            self._made[key] = made
         return self._made[key]
+
+    def keys(self) -> frozenset[str]:
+        """:func:`cache_key` of all that is kept."""
+        return frozenset(self._made)
 
     def clear(self) -> None:
         self._made.clear()
+
+    def _fits(self) -> bool:
+        return self._nbytes is not None and sum(map(self._nbytes, self._made.values())) <= self._budget
+
+
+def cache_key(spec: Any) -> str:
+    """Equal for equal specs."""
+    return json.dumps(spec, sort_keys=True)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from gossipsim.config import ConfigError, RunSpec
 from gossipsim.data.partition import class_histogram, seen_inputs, shards_of, total_variation
 from gossipsim.network import Links, Network
 from gossipsim.nodes import Recipe, RowLayout, trainable
-from gossipsim.parts.building import Cache, as_lists, call_with, cast, default_dtype
+from gossipsim.parts.building import Cache, as_lists, cache_key, call_with, cast, default_dtype
 from gossipsim.parts.cautions import unlogged, unstable, untracked
 from gossipsim.protocols import check_schedule, check_shards, check_task
 from gossipsim.spec import BuildError, build, build_callable, build_optimizer, in_one_line
@@ -31,7 +31,16 @@ Tensors = tuple[torch.Tensor, torch.Tensor]
 MAX_DRAWN_EDGES = 5000
 """Graphs with more edges than this are not stored in a run's summary."""
 
-_tasks: Cache[Task] = Cache(2)
+MIB = 1 << 20
+
+
+def _task_bytes(task: Task) -> int:
+    """Memory of its tensors, and something for the rest."""
+    sets = [data for name in ("train", "val", "test") if (data := getattr(task, name, None)) is not None]
+    return MIB // 16 + sum(tensor.nbytes for data in sets for tensor in data.tensors)
+
+
+_tasks: Cache[Task] = Cache(2, _task_bytes, budget=256 * MIB)
 """The tasks in use, built once in the process that forks the ranks, so that these share the data."""
 
 _networks: Cache[Network] = Cache(16)
@@ -44,6 +53,11 @@ def forget() -> None:
     """Empties the caches: files and the user's modules may have changed since the last experiment of this process."""
     for cache in (_tasks, _networks, _optima):
         cache.clear()
+
+
+def tasks_in_memory() -> frozenset[str]:
+    """:attr:`Parts.task_key` of the tasks that are loaded: ranks that are forked now find them there."""
+    return _tasks.keys()
 
 
 class Parts:
@@ -71,6 +85,11 @@ class Parts:
         except ConfigError:
             return torch.float32
         return dtype
+
+    @property
+    def task_key(self) -> str:
+        """Equal for runs that use the same data."""
+        return cache_key([self.run.task, self.count])
 
     @cached_property
     def task(self) -> Task:

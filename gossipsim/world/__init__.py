@@ -1,7 +1,7 @@
 """Which rows this process hosts, and the only way to bring a row from elsewhere."""
 
-from gossipsim.world.launcher import Failure, Job, watch
-from gossipsim.world.signals import hearing
+from gossipsim.world.launcher import Failure, Ranks, watch
+from gossipsim.world.signals import deferred, hearing
 from gossipsim.world.transport import (
     Alone,
     PeerLost,
@@ -16,12 +16,13 @@ from gossipsim.world.world import World, blocks
 __all__ = [
     "Alone",
     "Failure",
-    "Job",
     "PeerLost",
     "ProcessGroup",
+    "Ranks",
     "Transport",
     "World",
     "blocks",
+    "deferred",
     "hearing",
     "joined_by_torchrun",
     "require_gpus",

@@ -1,4 +1,4 @@
-"""Hears signals while the process waits inside an exchange, where Python's own handlers are not run."""
+"""Hears signals while the process waits inside an exchange, where Python's own handlers are not run; defers them."""
 
 from __future__ import annotations
 
@@ -36,3 +36,24 @@ def hearing(signals: tuple[signal.Signals, ...], react: Callable[[signal.Signals
         writer.close()
         thread.join()
         reader.close()
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM wait until the block has ended: it starts or ends processes, or writes what they did.
+
+    In threads other than the main one, which hear no signals, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(heard):
+            signal.raise_signal(number)

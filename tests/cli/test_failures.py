@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -175,7 +176,8 @@ def test_an_interrupted_run_says_so_and_leaves_nobody_behind(number: int, proces
     launcher.send_signal(number)
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 130
-    assert "interrupted; the same command resumes" in output
+    resume = f"interrupted; 0 of 2 runs have a result; the same command resumes: {shlex.join(command[2:])}"
+    assert resume.replace("gossipsim run", "python -m gossipsim run") in output
     assert "Traceback" not in output
     assert not [rank for rank in ranks if os.path.exists(f"/proc/{rank}")]
     assert [record["status"] for record in place.records()] == ["interrupted"]

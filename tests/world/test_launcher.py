@@ -8,28 +8,51 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gossipsim.world import Failure, Job, PeerLost, World, watch
-from gossipsim.world.launcher import Emit
+from gossipsim.world import Failure, PeerLost, Ranks, World, watch
+from gossipsim.world.launcher import Emit, Target
 from gossipsim.world.transport import Transport
 
 DOWN_WITHIN = 2.0  # seconds from the failure to the end of all ranks
 
 
-def _finish(job: Job) -> list[dict[str, Any]]:
+def _finish(ranks: Ranks) -> list[dict[str, Any]]:
+    """The messages of the job under way, after which the ranks are still there, or gone for good."""
     messages: list[dict[str, Any]] = []
-    while job.running:
-        watch([job], 0.1)
-        messages += job.poll()
-    assert multiprocessing.active_children() == []
-    assert not job._folder.exists()
+    while ranks.busy:
+        watch([ranks], 0.1)
+        messages += ranks.poll()
+    assert ranks.alive() == (ranks.failure is None)
+    if not ranks.alive():
+        _gone(ranks)
     return messages
+
+
+def _gone(ranks: Ranks) -> None:
+    assert multiprocessing.active_children() == []
+    assert not ranks._folder.exists()
+
+
+@pytest.fixture
+def fork() -> Iterator[Callable[..., Ranks]]:
+    """Ranks with their first job, ended after the test."""
+    made: list[Ranks] = []
+
+    def begun(size: int, target: Target, job: Any = None) -> Ranks:
+        made.append(Ranks(size, target))
+        made[-1].begin(job)
+        return made[-1]
+
+    yield begun
+    for ranks in made:
+        ranks.stop()
+        _gone(ranks)
 
 
 def _meet(transport: Transport) -> None:
@@ -39,7 +62,7 @@ def _meet(transport: Transport) -> None:
 def _fails(size: int, culprit: int, act: Callable[[], None], then: Callable[[Transport], None]) -> Failure:
     """The failure of a job whose rank `culprit` acts after the first exchange, while the others do `then`."""
 
-    def target(transport: Transport, emit: Emit) -> None:
+    def target(transport: Transport, emit: Emit, job: Any) -> None:
         _meet(transport)
         if transport.rank == culprit:
             emit({"acts": time.monotonic()})
@@ -47,11 +70,12 @@ def _fails(size: int, culprit: int, act: Callable[[], None], then: Callable[[Tra
         else:
             then(transport)
 
-    job = Job(size, target)
-    messages = _finish(job)
+    ranks = Ranks(size, target)
+    ranks.begin(None)
+    messages = _finish(ranks)
     assert time.monotonic() - messages[0]["acts"] < DOWN_WITHIN
-    assert job.failure is not None
-    return job.failure
+    assert ranks.failure is not None
+    return ranks.failure
 
 
 def _raise() -> None:
@@ -96,43 +120,88 @@ def test_the_loss_of_a_peer_is_a_consequence() -> None:
     assert not Failure.of(RuntimeError("boom"), rank=0).secondary
 
 
-def test_messages_of_all_ranks_arrive() -> None:
-    job = Job(3, lambda transport, emit: [emit({"rank": transport.rank, "k": k}) for k in range(50)] and None)
-    messages = _finish(job)
-    assert job.failure is None
+def test_messages_of_all_ranks_arrive(fork: Callable[..., Ranks]) -> None:
+    ranks = fork(3, lambda transport, emit, _: [emit({"rank": transport.rank, "k": k}) for k in range(50)] and None)
+    messages = _finish(ranks)
     for rank in range(3):
         assert [message["k"] for message in messages if message["rank"] == rank] == list(range(50))
 
 
-def test_a_job_can_be_stopped() -> None:
-    job = Job(3, lambda transport, emit: _stuck(transport))
-    job.stop()
-    assert not job.running
-    assert _finish(job) == []
+def test_a_job_can_be_stopped(fork: Callable[..., Ranks]) -> None:
+    ranks = fork(3, lambda transport, emit, _: _stuck(transport))
+    ranks.stop()
+    assert not ranks.busy
+    assert not ranks.alive()
+    _gone(ranks)
+    assert ranks.failure is None
 
 
-def test_sixteen_ranks_meet_soon() -> None:
+def _adds(transport: Transport, emit: Emit, job: Any) -> None:
+    if job < 0 and transport.rank == 1:
+        _raise()
+    total = World(transport.size, transport).sum(torch.full((1, 4), float(job)))
+    emit({"pid": os.getpid(), "total": float(total[0])})
+
+
+def test_warm_ranks_do_one_job_after_the_other(fork: Callable[..., Ranks]) -> None:
+    ranks = fork(3, _adds, 0)
+    pids = {message["pid"] for message in _finish(ranks)}
+    descriptors = len(os.listdir("/proc/self/fd"))
+    started = time.monotonic()
+    for job in range(1, 50):
+        ranks.begin(job)
+        messages = _finish(ranks)
+        assert [message["total"] for message in messages] == [3.0 * job] * 3
+        assert {message["pid"] for message in messages} == pids
+    assert (time.monotonic() - started) / 49 < 0.1
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_failure_ends_warm_ranks(fork: Callable[..., Ranks]) -> None:
+    ranks = fork(3, _adds, 1)
+    _finish(ranks)
+    ranks.begin(-1)
+    _finish(ranks)
+    assert ranks.failure is not None
+    assert (ranks.failure.message, ranks.failure.rank) == ("ValueError: singular", 1)
+
+
+def test_the_death_of_an_idle_rank_is_noticed(fork: Callable[..., Ranks]) -> None:
+    ranks = fork(2, _adds, 1)
+    _finish(ranks)
+    process = ranks._processes[1]
+    process.kill()
+    process.join(5)
+    assert not ranks.alive()
+    ranks.begin(2)  # whoever does not look is told
+    _finish(ranks)
+    assert ranks.failure is not None
+    assert ranks.failure.message == "rank 1 was killed by SIGKILL before the run had finished"
+
+
+def test_sixteen_ranks_meet_soon(fork: Callable[..., Ranks]) -> None:
     started = time.monotonic()
 
-    def target(transport: Transport, emit: Emit) -> None:
+    def target(transport: Transport, emit: Emit, job: Any) -> None:
         _meet(transport)
         emit({"seconds": time.monotonic() - started})
 
-    messages = _finish(Job(16, target))
+    messages = _finish(fork(16, target))
     assert len(messages) == 16
     assert max(message["seconds"] for message in messages) < 10
 
 
 LAUNCHER = """
-import os, time, torch
-from gossipsim.world import Job, World
-def target(transport, emit):
+import os, sys, time, torch
+from gossipsim.world import Ranks, World
+def target(transport, emit, idle):
     World(3, transport).sum(torch.ones(1, 4))
     emit({"pid": os.getpid()})
-    time.sleep(60)
-job, pids = Job(3, target), []
-while len(pids) < 3:
-    pids += [m["pid"] for m in job.poll()]
+    time.sleep(0 if idle else 60)
+ranks, pids = Ranks(3, target), []
+ranks.begin(sys.argv[1] == "idle")
+while len(pids) < 3 or (sys.argv[1] == "idle" and ranks.busy):
+    pids += [m["pid"] for m in ranks.poll()]
     time.sleep(0.01)
 print(*pids, flush=True)
 time.sleep(60)
@@ -140,8 +209,9 @@ time.sleep(60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ranks follow their launcher by a Linux system call")
-def test_ranks_die_with_a_killed_launcher() -> None:
-    with subprocess.Popen([sys.executable, "-c", LAUNCHER], stdout=subprocess.PIPE, text=True) as launcher:
+@pytest.mark.parametrize("state", ["busy", "idle"])
+def test_ranks_die_with_a_killed_launcher(state: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", LAUNCHER, state], stdout=subprocess.PIPE, text=True) as launcher:
         assert launcher.stdout is not None
         pids = [int(pid) for pid in launcher.stdout.readline().split()]
         assert len(pids) == 3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gossipsim.mixing import Mix
 from gossipsim.network import Network, exponential, ring, star
-from gossipsim.world import Job, World, blocks, watch
+from gossipsim.world import Ranks, World, blocks, watch
 from gossipsim.world.transport import Transport
 
 NODES, D = 7, 301
@@ -23,12 +23,14 @@ PROCESSES = [1, 2, 3, 8]
 
 def on_ranks(size: int, work: Callable[[Transport], Any]) -> list[Any]:
     """The JSON-able results of `work(transport)` on `size` forked ranks, in rank order."""
-    job = Job(size, lambda transport, emit: emit({"rank": transport.rank, "result": work(transport)}))
+    ranks = Ranks(size, lambda transport, emit, _: emit({"rank": transport.rank, "result": work(transport)}))
+    ranks.begin(None)
     messages: list[dict[str, Any]] = []
-    while job.running:
-        watch([job], 0.1)
-        messages += job.poll()
-    assert job.failure is None, job.failure
+    while ranks.busy:
+        watch([ranks], 0.1)
+        messages += ranks.poll()
+    ranks.stop()
+    assert ranks.failure is None, ranks.failure
     return [message["result"] for message in sorted(messages, key=lambda message: message["rank"])]
 
 
