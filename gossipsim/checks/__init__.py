@@ -9,6 +9,6 @@ from __future__ import annotations
 from gossipsim.checks.gates import Verdict, judge
 from gossipsim.checks.theory import named, shipped
 from gossipsim.checks.told import tell_theory
-from gossipsim.checks.written import markdown, table
+from gossipsim.checks.written import markdown, plain, table
 
-__all__ = ["Verdict", "judge", "markdown", "named", "shipped", "table", "tell_theory"]
+__all__ = ["Verdict", "judge", "markdown", "named", "plain", "shipped", "table", "tell_theory"]

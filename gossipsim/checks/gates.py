@@ -9,7 +9,7 @@ from statistics import mean, median
 from typing import Any
 
 from gossipsim.config import Gate
-from gossipsim.results import LABELS, Results, Run
+from gossipsim.results import LABELS, Results, Run, reached
 
 _HOLDS: dict[str, Callable[[float, Any], bool]] = {
     "<": operator.lt,
@@ -65,7 +65,7 @@ def _verdict(results: Results, gate: Gate) -> Verdict:
         return Verdict(gate, 0, None, False, "no run matches")
     values = []
     for run in runs:
-        value = (run.last if gate.value == "last" else run.best).get(gate.metric)
+        value = _value(results, run, gate)
         if run.status != "complete" or value is None:
             lacks = f"{run.labels['optimizer']}, {run.labels['cell']}, seed {run.seed}"
             what = f"is {run.status}" if run.status != "complete" else f"has no {gate.metric}"
@@ -75,6 +75,12 @@ def _verdict(results: Results, gate: Gate) -> Verdict:
         values = [mean(values) if gate.aggregate == "mean" else median(values)]
     holds = [_HOLDS[gate.comparison](value, gate.threshold) for value in values]
     return Verdict(gate, len(runs), _furthest(values, gate), all(holds))
+
+
+def _value(results: Results, run: Run, gate: Gate) -> float | None:
+    """A metric of the history, or what a target took: ``rounds_to_test_accuracy_0.9``, absent where never reached."""
+    values = run.last if gate.value == "last" else run.best
+    return {**reached(run, results.targets), **values}.get(gate.metric)
 
 
 def _furthest(values: Sequence[float], gate: Gate) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -27,6 +29,21 @@ def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
     rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *map(_row, verdicts)]
     lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
     return "\n".join([f"# {title}", "", f"{passed} of {len(verdicts)} gates passed.", "", *lines, ""])
+
+
+def plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """The same as JSON values; ``found`` is null where there is no finite value."""
+    return [
+        {
+            "gate": verdict.name,
+            "passed": verdict.passed,
+            "wanted": verdict.wanted,
+            "found": verdict.value if verdict.value is not None and math.isfinite(verdict.value) else None,
+            "runs": verdict.runs,
+            "reason": verdict.reason or None,
+        }
+        for verdict in verdicts
+    ]
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:

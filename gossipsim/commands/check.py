@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ def check(
         str | None,
         typer.Option(help="A strategy: class path, or JSON with class and params.", show_default=False),
     ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the verdicts of a file's gates as JSON.")] = False,
 ) -> None:
     """Run convergence gates anew and judge them: gossipsim check configs/experiments/lasso_defw.json
 
@@ -35,6 +37,8 @@ def check(
     """
     if config is not None and strategy is not None:
         refuse("check: give a file or --strategy, not both")
+    if config is None and json_:
+        refuse("check: --json is for the gates of a file; give one")
     try:
         overrides = parse_overrides(set_ or []) | ({} if workflow is None else {"workflow": str(workflow)})
         listed = parse_seeds(seeds) if seeds is not None else None
@@ -44,7 +48,7 @@ def check(
     if config is None:
         raise typer.Exit(exit_code(lambda: _theory_holds(strategy)))
     options = Options(config, processes=ranks, overrides=overrides, seeds=listed, new=True)
-    raise typer.Exit(exit_code(lambda: gates_pass(options)))
+    raise typer.Exit(exit_code(lambda: gates_pass(options, as_json=json_)))
 
 
 def exit_code(passes: Callable[[], bool]) -> int:
@@ -70,9 +74,9 @@ def _theory_holds(strategy: str | None) -> bool:
     return tell_theory(terminal(), shipped(), shared=True, with_laws=False)
 
 
-def gates_pass(options: Options) -> bool:
-    """Runs one experiment, judges its gates, writes check.md beside its results and prints the table."""
-    from gossipsim.checks import judge, markdown, table
+def gates_pass(options: Options, *, as_json: bool = False) -> bool:
+    """Runs one experiment, judges its gates, writes check.md beside its results and prints a table, or JSON alone."""
+    from gossipsim.checks import judge, markdown, plain, table
     from gossipsim.config import plan
     from gossipsim.results import write_text
 
@@ -82,10 +86,14 @@ def gates_pass(options: Options) -> bool:
             f'{options.config}: there is nothing to check; add "gates", e.g. '
             '[{"metric": "train_loss", "comparison": "<=", "threshold": 0.1}]'
         )
-    console = terminal()
+    console = terminal(quiet=as_json)
     results = run_locally(options, console)
     verdicts = judge(results, made.gates)
     write_text(results.directory / "check.md", markdown(made.name, verdicts))
     console.print(table(verdicts))
     console.print(f"check: {results.directory / 'check.md'}", markup=False, highlight=False, soft_wrap=True)
-    return all(verdict.passed for verdict in verdicts) and not results.failed
+    passed = all(verdict.passed for verdict in verdicts) and not results.failed
+    if as_json:
+        found = {"passed": passed, "directory": str(results.directory), "failed_runs": len(results.failed)}
+        typer.echo(json.dumps(found | {"gates": plain(verdicts)}, indent=2))
+    return passed

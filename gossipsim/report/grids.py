@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gossipsim.config.names import display, short_paths
+from gossipsim.config.sweep import is_spec_path
 from gossipsim.report import metrics as names
 from gossipsim.report.ranking import explain, marks
 from gossipsim.results import LABELS, Cell, Summary
 from gossipsim.spec import is_spec
-
-_CLASS_VALUED = ("topology", "weights", "links", "compression", "strategy", "partition", "task", "model", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def pivot(cells: Sequence[Cell], swept: Sequence[str], rows: Sequence[str], colu
             known = [axis for axis in differ if axis not in {*lines_by, across}] or ["cell"]
             raise ValueError(
                 f"several cells in one place of the table: they differ in {', '.join(known)}; add it to --rows, or "
-                f"take one value: --where '{axes.short(known[0])}={axes.value(cell, known[0])}'"
+                f"take one value: --where '{axes.short(known[0])}={axes.value(other, known[0])}'"
             )
         line[axes.value(cell, across)] = cell
     titles = list(dict.fromkeys(axes.value(cell, across) for cell in cells))
@@ -182,9 +182,9 @@ class Axes:
 
 
 def _words(axis: str, value: Any) -> str:
-    if is_spec(value) and (not isinstance(value, str) or axis.rpartition(".")[2] in _CLASS_VALUED):
+    if is_spec(value) or (isinstance(value, str) and is_spec_path(axis)):
         return display(value)
-    return str(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _recorded(cells: Sequence[Cell]) -> list[str]:

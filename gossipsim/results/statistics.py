@@ -75,7 +75,8 @@ def summarize(values: Iterable[float]) -> Summary | None:
     sample = np.array(list(values), dtype=float)
     if not sample.size:
         return None
-    mean = float(sample.mean())
+    with np.errstate(invalid="ignore"):  # inf - inf
+        mean = float(sample.mean())
     if sample.size == 1:
         return Summary(1, mean, None, None)
     if not math.isfinite(mean):

@@ -34,6 +34,23 @@ def test_passes_and_fails(place: Workplace) -> None:
     assert len(list(place.folder.rglob("check.md"))) == 2  # a gate judges a new run, never an old result
 
 
+def test_json_says_the_same(place: Workplace) -> None:
+    gates = _gates(
+        {"metric": "train_loss", "threshold": 1e9, "name": "finite"},
+        {"metric": "rounds_to_train_loss_1e+09", "threshold": 0},
+        {"metric": "rounds_to_train_loss_-1", "threshold": 100},
+    )
+    place.write("mine.json", gates | {"targets": {"train_loss": [1e9, -1]}})
+    outcome = place.call("check", "mine.json", "--processes", "1", "--json")
+    assert outcome.code == 1
+    found = json.loads(outcome.out)
+    assert found["passed"] is False
+    assert [gate["passed"] for gate in found["gates"]] == [True, True, False]
+    assert found["gates"][1]["found"] == 0
+    assert "has no rounds_to_train_loss_-1" in found["gates"][2]["reason"]
+    assert (place.folder / found["directory"] / "check.md").is_file()
+
+
 def test_nothing_to_check(place: Workplace) -> None:
     place.write("mine.json", config())
     outcome = place.call("check", "mine.json")
