@@ -170,14 +170,9 @@ def test_plan_shows_cells_and_their_cost(place: Workplace) -> None:
     assert "needs connected, doubly stochastic" in claims
     assert "sends 2 rows over each edge per round" in claims
     assert claims.endswith("stable for eta h < 2 on ring(4)")
-    dim = 5
-    assert [cell.strip() for cell in row.strip("│").split("│")][1:] == [
-        "0/2",
-        "4",
-        "0.3333",
-        str(dim),
-        f"{2 * 8 * dim * 8} bytes",
-        f"{4 * dim * 8} bytes",
-    ]
+    dim, rounds = 5, 6
+    cells = [cell.strip() for cell in row.strip("│").split("│")][1:]
+    assert cells[:7] == ["0/2", "4", "0.3333", "0.3333", str(dim), f"{2 * 8 * dim * 8} bytes", str(rounds)]
+    assert cells[7] == f"{rounds * 2 * 8 * dim * 8 / 1000:.1f} kB"
     assert sorted(place.folder.rglob("*")) == before
     assert place.call("plan", "c.json", "--seeds", "x").code == 2
