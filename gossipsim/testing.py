@@ -57,8 +57,7 @@ def layout(config: Config, processes: Sequence[int] = (1, 2, 4)) -> None:
 
 def fingerprint(result: Run) -> dict[str, Any]:
     """What must not depend on how a run is hosted: the bytes of its records, and the parameters' digest."""
-    names = ("history.jsonl", "steps.jsonl", "nodes.jsonl")
-    paths = {name: result.directory / name for name in names}
+    paths = {name: result.directory / name for name in ("history.jsonl", "steps.jsonl", "nodes.jsonl")}
     files = {name: path.read_bytes() if path.exists() else b"" for name, path in paths.items()}
     return files | {"params_sha256": result.summary["params_sha256"]}
 
@@ -377,7 +376,8 @@ def _within(network: Network, node: int, exchanges: int | None) -> set[int]:
 
 def _only_run(config: Config, processes: int, workflow: Path, overrides: Mapping[str, Any] | None = None) -> Run:
     first = plan(config, overrides=overrides or {}).runs[0]
-    alone = {**(overrides or {}), **first.cell, "seeds": [first.seed]}  # the other cells are not looked at
+    cell = first.cell if processes <= first.network["nodes"] else {}  # else it is another that can use so many
+    alone = {**(overrides or {}), **cell, "seeds": [first.seed]}
     result = run(config, processes=processes, overrides=alone, workflow=workflow).runs[0]
     _hold(
         result.status in ("complete", "diverged"),

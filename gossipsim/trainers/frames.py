@@ -55,7 +55,7 @@ def frame(
     step: int, round_: int, distances: Sequence[float], own: Mapping[str, Sequence[float | None]]
 ) -> dict[str, Any]:
     """A record of nodes.jsonl; six digits of each number are kept, more than a colour or a curve can show."""
-    values = {"distance": distances} | own
+    values: dict[str, Sequence[float | None]] = {"distance": distances, **own}
     return {"step": step, "round": round_} | {name: [_six(v) for v in each] for name, each in values.items()}
 
 

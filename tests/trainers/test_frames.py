@@ -109,8 +109,8 @@ def test_the_last_frame_of_a_run_that_diverges_is_where_it_ended(tmp_path: Path)
     assert all(v is None or math.isfinite(v) for frame in run.frames() for v in frame["distance"])
 
 
-@pytest.mark.parametrize("value", [0, True, 1.5])
-def test_a_wrong_frequency_is_refused(value: Any) -> None:
+@pytest.mark.parametrize("value", [0, -3])
+def test_a_wrong_frequency_is_refused(value: int) -> None:
     with pytest.raises(gossipsim.ConfigError, match=r"log\.nodes must be a number of steps >= 1"):
         gossipsim.run(_config("QuadraticTask", log={"nodes": value}))
 

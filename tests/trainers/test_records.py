@@ -246,13 +246,13 @@ class TestDivergence:
     def test_exit_code_and_resumption(
         self, config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        from gossipsim.runner import Options, _run
+        from gossipsim.runner import Options, run_options
 
         options = Options(config, processes=1, overrides={"workflow": str(tmp_path)}, report=False)
-        assert _run(options) == 0
+        assert run_options(options) == 0
         assert "diverged" in capsys.readouterr().out
         again = Options(config, processes=1, overrides={"workflow": str(tmp_path)}, report=False, exp_id=1)
-        assert _run(again) == 0
+        assert run_options(again) == 0
         assert "1/1" not in capsys.readouterr().out  # a diverged run is not run again
 
 
