@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from gossipsim.commands.animate import animate
 from gossipsim.commands.bench import bench
 from gossipsim.commands.check import check
 from gossipsim.commands.cite import cite
@@ -33,6 +34,7 @@ app.command(rich_help_panel=EXPERIMENTS)(plan)
 app.command(rich_help_panel=EXPERIMENTS)(check)
 app.command(rich_help_panel=EXPERIMENTS)(watch)
 app.command(rich_help_panel=RESULTS)(report)
+app.command(rich_help_panel=RESULTS)(animate)
 app.command(rich_help_panel=RESULTS)(cite)
 app.command(rich_help_panel=RESULTS)(table)
 app.command(rich_help_panel=RESULTS)(compare)
