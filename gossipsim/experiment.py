@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,7 @@ def environment(command: Sequence[str] | None = None) -> dict[str, Any]:
     packages = ("gossipsim", "torch", "numpy", "networkx", "scipy")
     return {
         "command": shlex.join(command or [Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),

@@ -102,7 +102,7 @@ function explorer(element) {
       },
       yaxis: {
         ...axisStyle(), title: { text: safe(metric.selectedOptions[0].text), standoff: 10 }, type, range: limits,
-        exponentformat: "power", ...(log ? (decades < 1.6 ? { dtick: "D2" } : { dtick: Math.ceil(decades / 8) }) : {}),
+...(log ? logTicks(decades) : {}),
       },
     };
     const P = await plotly();

@@ -50,12 +50,13 @@ const axisStyle = () => ({
 });
 const PAPER = 680; // pixels across a page
 let printing = false;
+const logTicks = (decades) => (decades < 1.6 ? { dtick: "D2", tickformat: "~g" } : { nticks: 9, exponentformat: "power" });
 const chartStyle = (part = 1) => ({
   ...(printing ? { width: part * PAPER, height: 320 } : {}),
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
   font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: variable("--soft") },
-  margin: { l: 62, r: 14, t: 12, b: 46 },
-  hoverlabel: { bgcolor: variable("--card"), bordercolor: variable("--line"), font: { color: variable("--text"), size: 12.5 }, align: "left" },
+  margin: { l: 62, r: 14, t: 28, b: 46 },
+  hoverlabel: { bgcolor: variable("--card"), bordercolor: variable("--line"), font: { family: getComputedStyle(document.body).fontFamily, color: variable("--text"), size: 12.5 }, align: "left" },
 });
 // A finger on a chart scrolls the page; the buttons above the chart zoom.
 const touch = matchMedia("(pointer: coarse)").matches;

@@ -86,9 +86,9 @@ function player(element) {
       ...chartStyle(0.53), hovermode: "x", dragmode: false, shapes: cursor(number()),
       xaxis: { ...axisStyle(), title: { text: "step", standoff: 8 }, tickformat: "~s" },
       yaxis: {
-        ...axisStyle(), type: "log", exponentformat: "power", title: { text: "consensus error", standoff: 10 },
+        ...axisStyle(), type: "log", title: { text: "consensus error", standoff: 10 },
         ...(positive.length ? { range: [low - 0.15, high + 0.15] } : {}),
-        ...(high - low < 1.6 ? { dtick: "D2" } : { dtick: Math.ceil((high - low) / 6) }),
+        ...logTicks(high - low),
       },
     };
     const line = {
