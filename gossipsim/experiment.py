@@ -6,12 +6,14 @@ running, then complete, diverged, failed or interrupted. Only complete and diver
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from gossipsim.config import ConfigError, Plan, RunSpec
 from gossipsim.parts import Parts, forget
@@ -54,6 +55,8 @@ def preflight(plan: Plan) -> list[str]:
     done: set[str] = set()
     problems: list[str] = []
     warnings: dict[str, None] = {}
+    if plan.selection and not any(run.tuned for run in plan.runs):
+        warnings[f"{plan.runs[0].origins.of('selection')}: no optimizer has 'tune', so that nothing is selected"] = None
     for run in plan.runs:
         parts = Parts(run)
         try:
@@ -186,24 +189,13 @@ class Experiment:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second launcher out of the directory.
+        """Keeps a second launcher, and jobs of a cluster, out of the directory.
 
         Raises:
             ConfigError: where another launcher is at work in it.
         """
-        lock = FileLock(self.directory / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ConfigError(
-                [f"{self.directory}: another launcher is at work here; wait for it, or begin anew with --new"]
-            ) from None
-        except OSError as error:
-            raise ConfigError([f"{self.directory}: cannot write here: {error.strerror}"]) from error
-        try:
+        with occupied(self.directory):
             yield
-        finally:
-            lock.release()
 
     def finish(self) -> Results:
         """Writes the tables and reads everything back."""
@@ -216,6 +208,34 @@ class Experiment:
         except (OSError, ValueError, KeyError):
             return None
         return key
+
+
+@contextmanager
+def occupied(directory: Path, *, shared: bool = False, patience: float = 0) -> Iterator[None]:
+    """Holds an experiment directory alone, or together with others whose runs are not ours.
+
+    Raises:
+        ConfigError: where it is held by somebody else for longer than `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    try:
+        file = (directory / ".lock").open("a")
+    except OSError as error:
+        raise ConfigError([f"{directory}: cannot write here: {error.strerror}"]) from error
+    with file:
+        while True:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    message = "another launcher is at work here; wait for it, or begin anew with --new"
+                    raise ConfigError([f"{directory}: {message}"]) from None
+                time.sleep(0.2)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _entries(plan: Plan, directory: Path) -> list[Entry]:

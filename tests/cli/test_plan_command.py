@@ -123,6 +123,12 @@ def test_candidates_are_told(place: Workplace) -> None:
     ]
 
 
+def test_a_selection_among_nothing_warns(place: Workplace) -> None:
+    found = _plan(place, config(selection={"metric": "distance"}), "--no-time")
+    (warning,) = found["warnings"]
+    assert warning == f"c.json:{place.line('selection')}: selection: no optimizer has 'tune', so that nothing is selected"
+
+
 def test_a_dry_run_as_json(place: Workplace) -> None:
     place.write("c.json", config(seeds=[0, 1]))
     found = json.loads(place.call("run", "c.json", "--dry-run", "--json").out)
