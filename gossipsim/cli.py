@@ -15,6 +15,7 @@ from gossipsim.commands.new import new
 from gossipsim.commands.plan import plan
 from gossipsim.commands.report import report
 from gossipsim.commands.schema import schema
+from gossipsim.commands.slurm import slurm
 from gossipsim.commands.table import table
 from gossipsim.commands.topology import topology
 from gossipsim.commands.watch import watch
@@ -32,6 +33,7 @@ EXPERIMENTS, RESULTS, LOOKING = "Experiments", "Results", "Looking around"
 app.command("run", rich_help_panel=EXPERIMENTS)(run_command)
 app.command(rich_help_panel=EXPERIMENTS)(plan)
 app.command(rich_help_panel=EXPERIMENTS)(check)
+app.command(rich_help_panel=EXPERIMENTS)(slurm)
 app.command(rich_help_panel=EXPERIMENTS)(watch)
 app.command(rich_help_panel=RESULTS)(report)
 app.command(rich_help_panel=RESULTS)(animate)

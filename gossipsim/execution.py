@@ -90,10 +90,12 @@ class Local:
         processes: ranks per run; "auto" = min(nodes, cores or GPUs / jobs), "nodes" = one per node.
         jobs: runs at a time; "auto" = as many as there are cores or GPUs for their ranks, and with `processes` "auto"
             a run then has one rank.
+        in_process: one run at a time on one rank stays in this process, where `breakpoint()` works.
     """
 
     processes: int | str = "auto"
     jobs: int | str = 1
+    in_process: bool = True
 
     def count(self, run: RunSpec) -> int:
         """Ranks of one run."""
@@ -133,7 +135,7 @@ class Local:
             while queue or pool.active:
                 while queue and self._has_room(pool, queue[0].run):
                     entry = queue.popleft()
-                    if self.jobs == 1 and self.count(entry.run) == 1:
+                    if self.in_process and self.jobs == 1 and self.count(entry.run) == 1:
                         pool.dismiss()
                         _run_here(entry, observer)
                     else:
