@@ -126,7 +126,8 @@ def test_candidates_are_told(place: Workplace) -> None:
 def test_a_selection_among_nothing_warns(place: Workplace) -> None:
     found = _plan(place, config(selection={"metric": "distance"}), "--no-time")
     (warning,) = found["warnings"]
-    assert warning == f"c.json:{place.line('selection')}: selection: no optimizer has 'tune', so that nothing is selected"
+    where = f"c.json:{place.line('selection')}: selection"
+    assert warning == f"{where}: no optimizer has 'tune', so that nothing is selected"
 
 
 def test_a_dry_run_as_json(place: Workplace) -> None:
