@@ -258,9 +258,10 @@ def _legend(cells: Sequence[Cell], looks: Sequence[Style], swept: Sequence[str])
     optimizers = list(dict.fromkeys(cell.labels["optimizer"] for cell in cells))
     groups = [Group(optimizer, None, []) for optimizer in optimizers]
     shown = _shown_at_first(cells)
+    differing = [one.title for one in filters if one.title != "optimizer"]
     for number, (cell, style, value) in enumerate(zip(cells, looks, values, strict=True)):
         optimizer, label = cell.labels["optimizer"], cell.labels["cell"]
-        parts = [_short(title, value.get(title, "–")) for title in titles.values()]
+        parts = [_short(title, value.get(title, "–")) for title in differing]
         item = Item(
             number,
             " · ".join(parts) or (label if len(cells) > len(optimizers) else ""),
@@ -270,6 +271,8 @@ def _legend(cells: Sequence[Cell], looks: Sequence[Style], swept: Sequence[str])
             number in shown,
         )
         groups[optimizers.index(optimizer)].items.append(item)
+    for group in groups:
+        group.items.sort(key=lambda item: not item.shown)
     return filters, groups
 
 

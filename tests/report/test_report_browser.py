@@ -150,6 +150,8 @@ def test_filters_leave_the_curves_that_have_the_values(tab: Any) -> None:
     titles = tab.locator(f"{EXPLORER} .item:visible").evaluate_all("(all) => all.map((one) => one.title)")
     assert len(titles) == 3
     assert all("cycle_graph" in title for title in titles)
+    tab.locator(f"{EXPLORER} .pill", has_text="complete_graph").dblclick()
+    wait_for_lines(tab, 4)
 
 
 def test_metric_axis_and_scale_can_be_chosen(tab: Any) -> None:

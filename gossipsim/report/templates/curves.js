@@ -118,7 +118,14 @@ function explorer(element) {
   axis.addEventListener("change", draw);
   band.addEventListener("change", draw);
   scales.forEach((button) => button.addEventListener("click", () => { scale = button.value; draw(); }));
-  all(".filter").forEach((box) => box.addEventListener("change", draw));
+  all(".filter").forEach((box) => {
+    box.addEventListener("change", draw);
+    box.parentElement.addEventListener("dblclick", (event) => {
+      event.preventDefault();
+      for (const other of box.closest("fieldset").querySelectorAll(".filter")) other.checked = other === box;
+      draw();
+    });
+  });
   items.forEach((item) => {
     item.button.addEventListener("click", () => { item.on = !item.on; draw(); });
     item.button.addEventListener("dblclick", () => { items.forEach((other) => { other.on = other === item; }); draw(); });
