@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from gossipsim.config.names import display, short_paths
-from gossipsim.config.sweep import is_spec_path
+from gossipsim.config.names import short_paths
 from gossipsim.report import metrics as names
 from gossipsim.report.ranking import explain, marks
 from gossipsim.results import LABELS, Cell, Summary
-from gossipsim.spec import is_spec
+from gossipsim.results.long import named
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,8 @@ class Axes:
             return str(cell.tuned["optimizer"])
         if axis in LABELS and axis not in self.swept:
             return cell.labels[axis]
-        return _words(axis, cell.swept.get(axis, ""))
+        value = named(axis, cell.swept.get(axis, ""))
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def where(self, cells: Sequence[Cell], conditions: Sequence[str]) -> list[Cell]:
         """The cells that meet all conditions ``axis=value``.
@@ -179,12 +178,6 @@ class Axes:
             if not kept:
                 raise ValueError(f"--where {condition}: no cell; {given} is one of {', '.join(values)}")
         return kept
-
-
-def _words(axis: str, value: Any) -> str:
-    if is_spec(value) or (isinstance(value, str) and is_spec_path(axis)):
-        return display(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _recorded(cells: Sequence[Cell]) -> list[str]:

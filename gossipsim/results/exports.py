@@ -57,6 +57,6 @@ def _parquet(results: Results, rows: Iterator[Row]) -> bytes:
     with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
         while chunk := list(islice(rows, _CHUNK)):
             for row in chunk:
-                row |= {name: as_text(row[name]) for name in texts if not isinstance(row[name], str | None)}
+                row |= {name: str(as_text(row[name])) for name in texts if not isinstance(row[name], str | None)}
             writer.write_table(pa.Table.from_pylist(chunk, schema))
     return sink.getvalue()
