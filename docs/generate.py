@@ -72,9 +72,11 @@ def markdown(text: str) -> str:
 def _escaped(line: str) -> str:
     """Prose with formulas in it: `_`, `*`, `<` and `[` outside code are themselves."""
     pieces = re.split(r"(`[^`]*`)", line)
-    return "".join(
-        piece if piece.startswith("`") else re.sub(r"(?<!\*)([_*<\[])(?!\*)", r"\\\1", piece) for piece in pieces
-    )
+    return "".join(piece if piece.startswith("`") else _plain_characters(piece) for piece in pieces)
+
+
+def _plain_characters(text: str) -> str:
+    return re.sub(r"(?<!\*)([_*\[])(?!\*)", r"\\\1", text.replace("<", "&lt;"))
 
 
 # Algorithms

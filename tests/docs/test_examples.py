@@ -56,16 +56,21 @@ def test_python_runs(page: Path) -> None:
 
 
 def as_experiment(text: str) -> dict[str, Any]:
-    """A block that shows a part of an experiment is put into one."""
+    """A block that shows a part of an experiment is put into one, which has what the part may refer to."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = json.loads(f"{{{text}}}")
-    if isinstance(value, list):
-        task = {"task": "gossipsim.tasks.DigitsSupervisedTask", "models": ["gossipsim.models.MLP"], "optimizers": value}
-        return {"name": "shown", "tasks": [task]}
-    found: dict[str, Any] = value
-    return found if "name" in found else {"name": "shown", "task_dirs": ["../tasks/digits"], **found}
+    shown: dict[str, Any] = {"optimizers": value} if isinstance(value, list) else value
+    if "name" in shown:
+        return shown
+    task = {
+        "task": "gossipsim.tasks.DigitsSupervisedTask",
+        "models": ["gossipsim.models.MLP"],
+        "optimizers": shown.pop("optimizers", ["torch.optim.SGD"]),
+    }
+    partition = {"class": "gossipsim.data.Dirichlet", "params": {"alpha": 1.0, "min_samples": 1}}
+    return {"name": "shown", "tasks": [task], "network": {"nodes": 8}, "partition": partition, **shown}
 
 
 @pytest.mark.parametrize("block", of("json"))

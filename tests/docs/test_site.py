@@ -95,6 +95,6 @@ def test_every_command_is_in_the_reference(generate: ModuleType) -> None:
 
 def test_docstrings_become_markdown(generate: ModuleType) -> None:
     text = (
-        "A :class:`~gossipsim.data.IID` of x_i, `a_b`.\n\n    x_i <- W x\n\nSource: someone.\n\nArgs:\n    x: not shown"
+        "A :class:`~gossipsim.data.IID` of x_i < 1, `a_b <`.\n\n    x_i <- W x\n\nSource: one.\n\nArgs:\n    x: hidden"
     )
-    assert generate.markdown(text) == "A `IID` of x\\_i, `a_b`.\n\n    x_i <- W x\n\n**Source.** someone."
+    assert generate.markdown(text) == "A `IID` of x\\_i &lt; 1, `a_b <`.\n\n    x_i <- W x\n\n**Source.** one."
