@@ -37,7 +37,8 @@ MIB = 1 << 20
 def _task_bytes(task: Task) -> int:
     """Memory of its tensors, and something for the rest."""
     sets = [data for name in ("train", "val", "test") if (data := getattr(task, name, None)) is not None]
-    return MIB // 16 + sum(tensor.nbytes for data in sets for tensor in data.tensors)
+    tensors: list[torch.Tensor] = [tensor for data in sets for tensor in data.tensors]
+    return MIB // 16 + sum(tensor.nbytes for tensor in tensors)
 
 
 _tasks: Cache[Task] = Cache(2, _task_bytes, budget=256 * MIB)

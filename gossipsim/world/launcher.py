@@ -165,6 +165,7 @@ class Ranks:
                 process.kill()
         for process in started:
             process.join()
+        self._processes.clear()  # each holds two descriptors
         for pipe in self._pipes:
             pipe.close()
         self._dead = set(range(self.size))

@@ -53,7 +53,7 @@ def deferred() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for deferring, handler in handlers.items():
+            signal.signal(deferring, handler)
         for number in dict.fromkeys(heard):
             signal.raise_signal(number)

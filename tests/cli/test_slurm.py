@@ -31,6 +31,7 @@ def test_times() -> None:
             _minutes(text)
 
 
+@pytest.mark.slow
 def test_two_jobs_share_the_runs_of_an_experiment(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     place.write("c.json", config(strategy={"class": "mine.Breaks"}, grid={"strategy.params.how": ["raise", "not"]}))
