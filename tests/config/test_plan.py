@@ -273,6 +273,9 @@ _PIECES: list[Any] = [
     {"": [1]},
     {"network": [{"nodes": 2}]},
     {"network.topology": ["parts.ring"]},
+    {"optimizer.params": [{"lr": 3}, 3]},
+    {"model": ["parts.model", 3], "optimizer.params.mode": ["exact"]},
+    {"lr": [1, "x"]},
     {"strategy": ["parts.Other", None]},
     float("nan"),
     object(),
@@ -296,6 +299,7 @@ _KEYS = [
     "optimizers",
     "schedule",
     "every",
+    "tune",
     "x",
     "",
 ]
@@ -321,7 +325,18 @@ def _mutate(value: Any, data: st.DataObject) -> Any:
 
 
 _SEED_CONFIG = experiment(
-    grid={"network.nodes": [4, 8], "strategy": ["parts.Strategy", spec("parts.Other", local_steps=2)]},
+    tasks=[
+        {
+            "task": "parts.Task",
+            "models": ["parts.model"],
+            "optimizers": [{"class": "parts.optimizer", "params": {}, "tune": {"lr": [1, 2]}}],
+        }
+    ],
+    grid={
+        "network.nodes": [4, 8],
+        "strategy": ["parts.Strategy", spec("parts.Other", local_steps=2)],
+        "task.params.size": [1, 2],
+    },
     zip={"strategy.params.local_steps": [1, 2], "trainer.params.log.x": [1, 2]},
     seeds=[0, 1],
     task_dirs=[],
@@ -347,6 +362,11 @@ def test_a_mutated_config_gives_a_plan_or_a_config_error(data: st.DataObject) ->
             "network",
             "network.nodes",
             "strategy.params.local_steps",
+            "optimizer",
+            "optimizer.params.lr",
+            "optimizer.tune",
+            "optimizer.tune.lr",
+            "model.params",
             "grid",
             "seeds",
             "tasks.0.task",
