@@ -128,6 +128,8 @@ def test_it_asks_the_network_for_nothing(opened: tuple[Any, list[str], list[str]
     tab.locator("#player .beside .scatterlayer .trace").first.wait_for(state="attached")
     assert {url for url in requests if not url.startswith(("data:", "blob:"))} == {file.as_uri()}
     assert complaints == []
+    buttons = tab.locator(".modebar-btn").evaluate_all("(all) => all.map((one) => one.dataset.title)")
+    assert set(buttons) == {"Download plot", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"}
 
 
 def test_a_click_in_the_legend_hides_a_curve(tab: Any) -> None:

@@ -98,11 +98,12 @@ function explorer(element) {
       uirevision: [metric.value, axis.value, type].join(),
       xaxis: {
         ...axisStyle(), title: { text: safe(axis.selectedOptions[0].text), standoff: 8 },
-        ...(axis.value === "bytes_sent" ? { tickformat: "~s", ticksuffix: "B" } : { tickformat: "~s" }),
+        ...(axis.value === "bytes_sent" ? { ticksuffix: "B" } : {}),
+        ...(axis.value === "sim_time" ? { exponentformat: "e" } : { tickformat: "~s" }),
       },
       yaxis: {
         ...axisStyle(), title: { text: safe(metric.selectedOptions[0].text), standoff: 10 }, type, range: limits,
-...(log ? logTicks(decades) : {}),
+...(log ? logTicks(decades) : { exponentformat: "e" }),
       },
     };
     const P = await plotly();

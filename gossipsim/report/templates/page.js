@@ -62,7 +62,8 @@ const chartStyle = (part = 1) => ({
 const touch = matchMedia("(pointer: coarse)").matches;
 const chartOptions = {
   responsive: true, displaylogo: false, scrollZoom: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  // all there are: plotly's own choice has one that sends the chart to its makers
+  modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]], plotlyServerURL: "",
   toImageButtonOptions: { format: "svg", filename: "curves" },
 };
 
