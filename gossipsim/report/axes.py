@@ -24,6 +24,7 @@ from gossipsim.report import metrics as names
 from gossipsim.report.curves import Curve
 
 _DECADES = 16  # below this fraction of the largest value there is rounding only
+_TINY, _GAP = 1e-8, 1e3  # fraction of the largest value, and ratio to the next, of what is zero but for rounding
 _LOG_FROM = 5.0  # ratio of the largest to the smallest value from which a log axis shows more
 _LOG_X_FROM = 20.0  # ratio of the longest to the shortest curve from which the latter is hard to see
 
@@ -36,8 +37,14 @@ def scale_vertically(axes: Axes, curves: Sequence[Curve], metric: str, *, bands:
     axes.set_ylabel(names.label(metric))
     if limits := _log_limits(means, values, metric):
         axes.set_yscale("log", nonpositive="clip")
-        axes.set_ylim(*limits)
+        low, high = limits
+        rounded = bool((means < low).any())
+        if rounded:
+            low *= (low / high) ** 0.12  # room for the edge, apart from the lowest value that means something
+        axes.set_ylim(low, high)
         _log_ticks(axes.yaxis, *limits)
+        if rounded:
+            _edge(axes.yaxis, low)
         return
     axes.set_yscale("linear")
     low, high = float(values.min()), float(values.max())
@@ -63,10 +70,25 @@ def _log_limits(means: NDArray[Any], values: NDArray[Any], metric: str) -> tuple
     positive = means[means > 0]
     top = float(values.max())
     bottom = max(float(positive.min()), top * 10.0**-_DECADES)
+    bottom = max(bottom, _above_rounding(positive))
     within = values[(values > 0) & (values >= bottom / 3)]
     if top / bottom < _LOG_FROM:
         return None
     return float(within.min()) / 1.3, top * 1.3
+
+
+def _above_rounding(values: NDArray[Any]) -> float:
+    """The smallest value, or the smallest that is not in a group far below all others: nodes that agree to rounding."""
+    ordered = np.sort(values)
+    wide = np.flatnonzero((ordered[1:] > _GAP * ordered[:-1]) & (ordered[:-1] < _TINY * ordered[-1]))
+    return float(ordered[wide[-1] + 1] if len(wide) else ordered[0])
+
+
+def _edge(axis: Axis, low: float) -> None:
+    """What is drawn at the edge is zero, but for rounding."""
+    locator, formatter = axis.get_major_locator(), axis.get_major_formatter()
+    axis.set_major_locator(FixedLocator([low, *locator()]))
+    axis.set_major_formatter(FuncFormatter(lambda value, at: "≈ 0" if value <= low * 1.01 else formatter(value, at)))
 
 
 def _log_ticks(axis: Axis, low: float, high: float, written: Formatter | None = None) -> None:

@@ -44,6 +44,30 @@ def horizontal(runs: Iterable[Run]) -> str:
     return "epoch"
 
 
+def further_axes(runs: Sequence[Run], across: str) -> list[str]:
+    """The axes beside `across` that were recorded: bytes and time, and those along which curves look different.
+
+    They look the same where the one axis is the other times a number that all runs share.
+    """
+    found, distinct = [], [across]
+    for axis in ("step", "round", "bytes_sent", "sim_time", "gradient_evals"):
+        if axis == across or not any(axis in run.last for run in runs):
+            continue
+        new = not any(_proportional(runs, axis, other) for other in distinct)
+        if new:
+            distinct.append(axis)
+        if new or axis in {"bytes_sent", "sim_time"}:
+            found.append(axis)
+    return found
+
+
+def _proportional(runs: Iterable[Run], one: str, other: str) -> bool:
+    ratios = [
+        record[one] / record[other] for run in runs for record in run.history if record.get(other) and one in record
+    ]
+    return not ratios or max(ratios) - min(ratios) <= 0.02 * max(ratios)
+
+
 def curve(cell: Cell, x: str, y: str, *, records: str = "history") -> Curve | None:
     """The curve of `y` against `x` over the complete seeds of a cell; None where there is nothing to draw.
 

@@ -32,7 +32,8 @@ COLUMNS = (
 CURVES = (*PRIMARY, "fw_gap", "feasibility")
 MAIN = ("train_loss", "suboptimality", "distance", "consensus", "fw_gap")
 MOST_MAIN = 4
-AXES = ("round", "bytes_sent", "sim_time")
+COSTS = ("round", "bytes_sent", "sim_time")
+AXES = (*COSTS, "gradient_evals")
 
 _NEVER_NEGATIVE = ("consensus", "suboptimality", "distance", "fw_gap", "feasibility")
 _LABELS = {
@@ -40,7 +41,7 @@ _LABELS = {
     "fw_gap": "Frank-Wolfe gap",
     "feasibility": "infeasibility",
     "bytes_sent": "bytes sent",
-    "gradient_evals": "gradients",
+    "gradient_evals": "gradient evaluations",
     "lmo_calls": "LMO calls",
     "sim_time": "simulated time (s)",
     "train_seconds": "train time (s)",

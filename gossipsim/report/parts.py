@@ -52,6 +52,8 @@ class Parts:
                 topologies[cell] = display(topology)
                 families.setdefault(display(topology), _family(topology))
             optimizer = run.labels["optimizer"]
+            if run.tuned:
+                groups[optimizer] = run.tuned["optimizer"]
             if spec:
                 families.setdefault(groups.get(optimizer, optimizer), _family(spec))
         return cls(topologies, swept, families, groups)

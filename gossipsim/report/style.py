@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ _SYMBOLS = {
 
 FONT = "gossipsim sans"
 _LETTERS = {*range(0x20, 0x7F), *range(0xA0, 0x180), *range(0x391, 0x3CA)}  # Latin and Greek
-_LETTERS |= set(map(ord, "−×·±‖₀₁₂∇–—…⁻⁰¹²³⁴⁵⁶⁷⁸⁹∞≤≥"))
+_LETTERS |= set(map(ord, "−×·±‖₀₁₂∇–—…⁻⁰¹²³⁴⁵⁶⁷⁸⁹∞≤≥≈"))
 _SETTINGS: dict[str, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -146,6 +146,10 @@ class Styles:
         coloured, marked = (slots[kind][at[kind]] for kind in (self.coloured, self.marked))
         dashed = slots["topology"][at["topology"]] if len(slots["topology"]) > 1 else 0
         return Style(PALETTE[coloured % len(PALETTE)], DASHES[dashed % len(DASHES)], MARKERS[marked % len(MARKERS)])
+
+    def within(self, rests: Mapping[str, str]) -> Styles:
+        """The same where the panel tells part of the rest, and this is what is left of it."""
+        return replace(self, rests=rests)
 
     def group(self, optimizer: str) -> str:
         """The name an optimizer has in a legend."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
@@ -32,6 +34,9 @@ _ARROWS = 500  # arcs, at most, that have a head
 _LINE = 20  # nodes of a path in one line
 _SIDE = 4.2  # inches, of a square picture
 _DPI = 144
+_COLUMN, _CAPTION = 3.5, 0.13  # inches
+_SHADES = mpl.colormaps["viridis_r"]  # even in grey, and for colour-blind readers
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 Places = npt.NDArray[np.float64]
 
@@ -68,8 +73,54 @@ def draw_topology(path: Path, graphs: Sequence[Any], certificate: Mapping[str, A
             raise ValueError(f"--plot: cannot write {path}: {error.strerror}") from error
 
 
-def caption(certificate: Mapping[str, Any], shown: int) -> str:
-    """Name and size on one line, speed on the next, what is shown of many rounds on a third."""
+@dataclass(frozen=True)
+class NodeColours:
+    """A number for each node, what it is, and of which run."""
+
+    label: str
+    values: list[float]
+    of: str
+
+
+def graph_of(nodes: int, stored: Mapping[str, Any]) -> Any:
+    """The graph of a summary: nodes 0..n-1, also those without an edge."""
+    graph: Any = nx.DiGraph() if stored["directed"] else nx.Graph()
+    graph.add_nodes_from(range(nodes))
+    graph.add_edges_from(map(tuple, stored["edges"]))
+    return graph
+
+
+def picture(graph: Any, certificate: Mapping[str, Any], colours: NodeColours, *, name: str) -> Figure:
+    """One graph of column width, its nodes in colours that a bar explains, its certificate below."""
+    lines = caption({**certificate, "name": name}, shown=None).splitlines()
+    at = places(graph)
+    wide, tall = np.maximum(np.ptp(at, axis=0), 0.25 * np.ptp(at))
+    plot = float(np.clip(_COLUMN * tall / wide, 1.0, 2.9))
+    below = 0.62 + _CAPTION * len(lines)
+    height = 0.05 + plot + below
+    figure = Figure(figsize=(_COLUMN, height))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.02, below / height, 0.96, plot / height))
+    axes.axis("off")
+    low, high = min(colours.values), max(colours.values)
+    scale = Normalize(low, high if high > low else low + (abs(low) or 1.0))
+    _draw(axes, graph, at, 7.0, shades=np.asarray(_SHADES(scale(colours.values))))
+    bar = figure.add_axes((0.2, (below - 0.17) / height, 0.6, 0.08 / height))
+    if high > low:
+        bar.imshow(np.linspace(0, 1, 256)[None, :], cmap=_SHADES, aspect="auto", extent=(0, 1, 0, 1))
+    else:
+        bar.set_facecolor(_SHADES(0.0))
+    bar.set_yticks([])
+    ticks = (0, 1) if high > low else (0.5,)
+    bar.set_xticks(ticks, [f"{value:.3g}" for value in (low, high)[: len(ticks)]])
+    bar.tick_params(length=2)
+    bar.set_xlabel(", ".join(filter(None, (colours.label, colours.of))), fontsize=7, labelpad=1)
+    figure.text(0.5, 0.06 / height, "\n".join(lines), fontsize=7, color="#444444", ha="center", va="bottom")
+    return figure
+
+
+def caption(certificate: Mapping[str, Any], shown: int | None) -> str:
+    """Name and size on one line, speed on the next, what is shown of many rounds (None: all) on a third."""
     edges = certificate["edges"]
     noun = ("arc" if certificate["directed"] else "edge") + ("" if edges == 1 else "s")
     expected = "expected_slem" in certificate
@@ -83,7 +134,7 @@ def caption(certificate: Mapping[str, Any], shown: int) -> str:
         rounds = "never repeats" if period is None else f"period of {period} rounds"
         if certificate.get("exact_after") is not None:
             rounds += f" · exact mean after {certificate['exact_after']}"
-        lines.append(rounds if shown == period else f"{rounds} · the first {shown} shown")
+        lines.append(rounds if shown is None or shown == period else f"{rounds} · the first {shown} shown")
     return "\n".join(lines)
 
 
@@ -109,19 +160,23 @@ def _figure(graphs: Sequence[Any], text: str) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, graph: Any, at: Places, largest: float) -> None:
+def _draw(axes: Axes, graph: Any, at: Places, largest: float, shades: npt.NDArray[Any] | None = None) -> None:
     n = len(graph)
     radius = min(largest, 6.6 * largest / math.sqrt(n)) if n > _LABELLED else largest  # points
-    _edges(axes, graph, at, radius)
-    axes.scatter(at[:, 0], at[:, 1], s=(2 * radius) ** 2, color=PALETTE[0], linewidths=0, zorder=2)
+    draw_edges(axes, graph, at, radius)
+    plain: dict[str, Any] = {"color": PALETTE[0], "linewidths": 0}
+    look: dict[str, Any] = plain if shades is None else {"color": shades, "linewidths": 0.4, "edgecolors": "#444444"}
+    axes.scatter(at[:, 0], at[:, 1], s=(2 * radius) ** 2, zorder=2, **look)
     if n <= _LABELLED:
         for node, (x, y) in enumerate(at):
-            axes.text(x, y, str(node), color="white", size=radius * 0.95, ha="center", va="center_baseline", zorder=3)
+            light = shades is not None and float(shades[node][:3] @ _LUMINANCE) > 0.55
+            colour = "#1d2430" if light else "white"
+            axes.text(x, y, str(node), color=colour, size=radius * 0.95, ha="center", va="center_baseline", zorder=3)
     axes.margins(0.08)
     axes.set_aspect("equal", adjustable="datalim")
 
 
-def _edges(axes: Axes, graph: Any, at: Places, radius: float) -> None:
+def draw_edges(axes: Axes, graph: Any, at: Places, radius: float) -> None:
     """Lines; arrows where they go one way only; arcs around the nodes that a straight line would run through."""
     pairs = [(u, v) for u, v in graph.edges if not (graph.is_directed() and u > v and graph.has_edge(v, u))]
     faint = min(1.0, max(0.15, 150 / max(len(pairs), 1)))

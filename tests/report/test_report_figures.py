@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gossipsim import report
-from gossipsim.report import figures, legend
+from gossipsim.report import figures, finals, legend, networks
 from gossipsim.report import metrics as names
 from gossipsim.report.axes import scale_horizontally
 from gossipsim.report.curves import MOST_POINTS, Curve, curve, horizontal
@@ -44,7 +44,7 @@ def cell(*runs: Run) -> Cell:
 
 
 def test_every_plot_is_a_png_and_a_pdf_in_its_place(plots: list[Path], directory: Path) -> None:
-    names_of_plots = {path.relative_to(directory / "plots" / "digits").as_posix() for path in plots}
+    names_of_plots = {path.relative_to(directory / "plots").as_posix().removeprefix("digits/") for path in plots}
     assert {
         "partition_nodes=4,_cycle_graph.png",
         "MLP/test_accuracy.png",
@@ -56,7 +56,9 @@ def test_every_plot_is_a_png_and_a_pdf_in_its_place(plots: list[Path], directory
         "MLP/steps/batch_loss.png",
         "MLP/steps/consensus.png",
     } <= names_of_plots
-    assert len(plots) <= 14 + 2
+    assert {"topology_cycle_graph,_n=4.png", "topology_complete_graph,_n=8.png"} <= names_of_plots
+    assert {"MLP/final_test_accuracy_vs_nodes.png", "MLP/final_test_accuracy_vs_topology.png"} <= names_of_plots
+    assert len(plots) <= 14 + 2 + 2 + 4
     for path in plots:
         assert path.stat().st_size > 1000
         assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
@@ -69,24 +71,26 @@ def test_a_legend_lists_only_what_is_drawn(tmp_path: Path, monkeypatch: pytest.M
         fake_experiment.write_lines(path, records)
     listed: list[set[str]] = []
 
-    def spy(cells: list[Cell], *arguments: Any) -> Any:
+    def spy(cells: list[Cell], *arguments: Any, guide: str) -> Any:
         listed.append({cell.labels["optimizer"] for cell in cells})
-        return legend.frame(cells, *arguments)
+        return legend.frame(cells, *arguments, guide=guide)
 
     monkeypatch.setattr(figures, "frame", spy)
     drawn = [path.name for path in report.plots(folder)]
     assert "fw_gap.png" in drawn
-    assert sorted(map(len, listed)) == [1, 2]  # one frame with both, one for the gap
+    assert sorted(map(len, listed)) == [1, 2, 2]  # one frame for the gap, one with both, and one with a guide
     assert {"StochasticFrankWolfe"} in listed
 
 
-def test_plots_carry_command_key_and_version(plots: list[Path]) -> None:
-    with Image.open(plots[0]) as image:
+@pytest.mark.parametrize("kind", ["test_accuracy", "final_", "topology_", "partition_"])
+def test_plots_carry_command_key_and_version(plots: list[Path], kind: str) -> None:
+    path = next(path for path in plots if path.name.startswith(kind))
+    with Image.open(path) as image:
         text = dict(image.text)  # type: ignore[attr-defined]
     assert text["Command"] == "gossipsim run 'configs/experiments/digits ring.json'"
     assert text["Key"] == "ab" * 32
     assert text["Software"] == "gossipsim 0.1.0"
-    pdf = plots[0].with_suffix(".pdf").read_bytes()
+    pdf = path.with_suffix(".pdf").read_bytes()
     assert b"/Creator (gossipsim 0.1.0)" in pdf
     assert b"key=" + b"ab" * 32 in pdf
     assert b"gossipsim run" in pdf
@@ -174,7 +178,8 @@ def test_seeds_that_have_nothing_in_common_have_no_curve() -> None:
 def test_curves_against_rounds_bytes_and_simulated_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against rounds where they are not the steps again, and against time where it is known."""
     folder = fake_experiment.experiment(tmp_path / "exp_0001", models=("MLP",), optimizers=("SGD",))
-    monkeypatch.setattr(figures, "_save", lambda *_: None)
+    for module in (figures, finals, networks):
+        monkeypatch.setattr(module, "save", lambda *_: None)
 
     def drawn(metric: str) -> set[str]:
         plots = [path for path in report.plots(folder) if path.parent.name == "MLP"]
