@@ -40,7 +40,12 @@ def fresh_modules(folder: Path) -> Iterator[None]:
             del sys.modules[module]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+QUICK = ("strategy", "optimizer")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 @pytest.mark.usefixtures("fresh_modules")
 def test_the_tests_that_it_writes_pass(folder: Path, kind: str) -> None:
     """They run the experiment and the laws."""
