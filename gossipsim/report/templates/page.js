@@ -50,7 +50,7 @@ const axisStyle = () => ({
 });
 const PAPER = 680; // pixels across a page
 let printing = false;
-const logTicks = (decades) => (decades < 1.6 ? { dtick: "D2", tickformat: "~g" } : { nticks: 9, exponentformat: "power" });
+const logTicks = (decades) => (decades < 1.6 ? { dtick: "D2", tickformat: "~g" } : { nticks: 9, exponentformat: "power", minorloglabels: "none" });
 const chartStyle = (part = 1) => ({
   ...(printing ? { width: part * PAPER, height: 320 } : {}),
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
