@@ -182,7 +182,7 @@ class Experiment:
             for entry in self.entries
         ]
         plan = self.plan
-        resolved = {"name": plan.name, "key": self.key, "swept": plan.swept}
+        resolved: dict[str, Any] = {"name": plan.name, "key": self.key, "swept": plan.swept}
         resolved |= {"targets": plan.targets, "selection": plan.selection, "runs": runs}
         write_json(self.directory / "resolved.json", resolved)
         write_json(self.directory / "env.json", environment(command))
