@@ -128,7 +128,7 @@ def scale_horizontally(axes: Axes, curves: Sequence[Curve], x: str) -> None:
     margin = 0.02 * (high - low)
     axes.set_xlim(low - margin, high + margin)
     if x == "bytes_sent":
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5 if axes.get_position().width > 0.5 else 2))
         axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=x != "sim_time"))

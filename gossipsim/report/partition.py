@@ -133,10 +133,17 @@ def heat_map(placement: Placement) -> Figure:
     distances = placement.distances or []
     _draw_side(panel(first + _SIDE + _GAP, _SIDE, below, plot), distances, "TV", 1)
     _draw_scale(panel(_LEFT, wide, below - _AXIS - _BAR, _BAR), int(counts.max()))
-    title = shorten("; ".join(filter(None, placement.cells)) or placement.task)
+    title = shorten(_shared(placement.cells) or placement.task)
     figure.text(0.02, 1 - 0.14 / height, title, color="#444444", va="center_baseline")
     figure.text(0.02, 0.05 / height, "\n".join(lines), fontsize=6, color="#666666", va="bottom")
     return figure
+
+
+def _shared(cells: list[str]) -> str:
+    """What the labels of the cells have in common, else all of them."""
+    parts = [cell.split(", ") for cell in cells]
+    common = [part for part in parts[0] if all(part in other for other in parts)] if parts else []
+    return ", ".join(common) or "; ".join(filter(None, cells))
 
 
 def _caption(placement: Placement) -> str:
