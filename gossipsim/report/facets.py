@@ -49,7 +49,7 @@ def facets(
     if len(cells) <= CROWDED * share:
         return plain
     choices = _dimensions(cells, plain.styles, parts, without)
-    for most in (CROWDED, FULL):
+    for most in (CROWDED, FULL, 2 * FULL):
         for count in (1, 2):
             for chosen in itertools.combinations(choices, count):
                 keys = tuple(choices[path] for path in chosen)

@@ -6,6 +6,7 @@ side by side, with a dot for each seed, the mean and its 95% confidence interval
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from gossipsim.results import Cell, is_number, safe_name
 MOST_VALUES = 12  # side by side
 _LOG_FROM = 7.0  # ratio of the largest to the smallest value from which a log axis tells the small ones apart
 _LEAST_SEEDS = 3  # for an interval that says anything
+_BETWEEN_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")  # of a class name
 _ROOM = 0.7  # of a place on the axis, for what stands side by side in it
 _LETTERS = 44  # of all labels together, that fit in one line
 
@@ -178,8 +180,11 @@ def _scale(axes: Axes, found: Sequence[Series], metric: str, places: Places, lab
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _written(ticks, value)))
     if not places.numeric and sum(map(len, ticks.values())) > _LETTERS * axes.get_position().width / 0.8:
         width = int(_LETTERS * axes.get_position().width / 0.8 / len(ticks))
-        axes.set_xlabel("")  # the second line needs its room; the note has it
-        written = {tick: "\n".join(textwrap.wrap(words, max(width, 6))[:2]) for tick, words in ticks.items()}
+        axes.set_xlabel("")  # further lines need its room; the note has it
+        written = {
+            tick: "\n".join(textwrap.wrap(_BETWEEN_WORDS.sub(" ", words), max(width, 6))[:3])
+            for tick, words in ticks.items()
+        }
         axes.xaxis.set_major_formatter(
             FuncFormatter(lambda value, _: written[min(written, key=lambda t: abs(t - value))])
         )
