@@ -180,6 +180,7 @@ def _scale(axes: Axes, found: Sequence[Series], metric: str, places: Places, lab
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _written(ticks, value)))
     if not places.numeric and sum(map(len, ticks.values())) > _LETTERS * axes.get_position().width / 0.8:
         width = int(_LETTERS * axes.get_position().width / 0.8 / len(ticks))
+        axes.tick_params(axis="x", labelsize=5.5, pad=1.5)
         axes.set_xlabel("")  # further lines need its room; the note has it
         written = {
             tick: "\n".join(textwrap.wrap(_BETWEEN_WORDS.sub(" ", words), max(width, 6))[:3])
