@@ -20,7 +20,7 @@ def first_exchange(repeats: int) -> dict[str, float]:
 
     Of forked ranks from torch imported, of warm ranks, as the next run of a sweep finds them, from the order.
     """
-    figures = {}
+    figures: dict[str, float] = {}
     for size in RANKS:
         cold, warm = zip(*[_start(size) for _ in range(repeats)], strict=True)
         figures |= {f"{size}_ranks_s": median(cold), f"{size}_warm_ranks_s": median(warm)}
