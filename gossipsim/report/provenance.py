@@ -36,13 +36,15 @@ _README = """\
 | `env.json` | command, versions, hardware |
 | `summary.json` | states of the runs, best values |
 | `results.csv` | a row per run: last and best value of each metric |
-| `results_mean.csv` | a row per cell: mean and standard deviation (n - 1) over complete seeds |
+| `results_mean.csv` | a row per cell: mean, standard deviation (n - 1) and half the 95% interval over complete seeds |
+| `tables/<task>/<model>.tex`, `.md` | the same for a paper; `gossipsim table` makes others |
 | `report.html` | one self-contained page: tables, curves, topologies, data |
 | `plots/<task>/<model>/` | curves as PNG and PDF, also against bytes and simulated time; `steps/` has those per step |
 | `plots/<task>/partition*.*` | samples of each class at each node |
 | `runs/<task>/<model>/<optimizer>/<cell>/seed_<s>/` | one run: |
 | `... run.json` | what was run, its key, its status and error |
 | `... history.jsonl`, `steps.jsonl` | a record per evaluation, per logged step |
+| `... nodes.jsonl` | a record per frame: each node's distance to the mean, and at evaluations its own metrics |
 | `... timing.jsonl` | cumulative seconds; never part of the other files, which are reproducible |
 | `... parameters.npz` | `params`: final parameters, one row per node |
 | `... summary.json` | last and best metrics, `params_sha256`, split, classes per node, network |
