@@ -22,5 +22,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     sys.path[:] = path
     for module in set(sys.modules) - before:
-        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(tmp_path)):
+        found = sys.modules[module]
+        places = [getattr(found, "__file__", None), *getattr(found, "__path__", ())]  # a folder may be a package too
+        if any(str(place).startswith(str(tmp_path)) for place in places):
             del sys.modules[module]

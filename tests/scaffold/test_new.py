@@ -40,7 +40,7 @@ def fresh_modules(folder: Path) -> Iterator[None]:
             del sys.modules[module]
 
 
-QUICK = ("strategy", "optimizer")
+QUICK = ("optimizer",)
 
 
 @pytest.mark.parametrize(
