@@ -20,7 +20,8 @@ from gossipsim.legacy import Flags, checks, matrix, single
 from gossipsim.legacy.flags import Constraint, Env, Heterogeneity, Optimizer, Strategy, Task
 from gossipsim.legacy.modes import Size
 from gossipsim.options import Options, parse_processes, parse_seeds
-from gossipsim.runner import run_options
+from gossipsim.results import experiment_in, load
+from gossipsim.runner import BAD_CONFIGURATION, INTERRUPTED, run_options
 
 Mode = Literal["single", "matrix", "checks"]
 
@@ -83,7 +84,14 @@ def legacy_command(
         Options(config, ranks, {"workflow": str(workflow / config["name"])}, jobs=jobs, new=mode == "checks")
         for config in configs
     ]
-    raise typer.Exit(max(_conduct(mode, each, dry_run=dry_run) for each in options))
+    code = max(_conduct(mode, each, dry_run=dry_run) for each in options)
+    if not dry_run and code not in (BAD_CONFIGURATION, INTERRUPTED):
+        folders = [experiment_in(workflow / config["name"]) for config in configs]
+        for folder in folders:
+            typer.echo(f"to go on from: gossipsim run {folder / 'config.json'}")
+        if animate:
+            _animate(folders)
+    raise typer.Exit(code)
 
 
 def _conduct(mode: Mode, options: Options, *, dry_run: bool) -> int:
@@ -93,6 +101,18 @@ def _conduct(mode: Mode, options: Options, *, dry_run: bool) -> int:
     if mode == "checks":
         return exit_code(lambda: gates_pass(options))
     return run_options(options)
+
+
+def _animate(folders: list[Path]) -> None:
+    """Animates the first run that has frames of its nodes, and says where."""
+    from gossipsim.report.animation import animate
+
+    for results in map(load, folders):
+        for run in results.runs:
+            if run.status == "complete" and run.frames():
+                typer.echo(f"animation: {animate(results, run)}")
+                return
+    typer.echo("warning: no animation: no complete run has frames of its nodes (2 to 256 leave them)", err=True)
 
 
 def _flags(given: dict[str, Any]) -> Flags:
@@ -124,6 +144,8 @@ def _configs(mode: Mode, flags: Flags, size: Size, given: dict[str, Any]) -> lis
     if mode != "single" and "env" in given:
         wrong.append(f"--env: --mode {mode} has an environment of its own; leave it out")
     wrong += flags.problems() if mode == "single" else []
+    if given["animate"] and mode == "single" and flags.nodes == 1:
+        wrong.append("--animate: there is one node; use --env gossip")
     if wrong:
         raise ValueError("\n".join(wrong))
     makers: dict[str, Callable[[], list[dict[str, Any]]]] = {

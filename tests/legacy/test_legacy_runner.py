@@ -119,6 +119,7 @@ def test_whole_shards_but_for_sgd_and_images() -> None:
         (["--task", "mnist", "--dim", "5"], "--dim: --task mnist has no such size"),
         (["--optimizer", "pgd", "--constraint", "nuclear"], "--constraint nuclear: a set of matrices"),
         (["--optimizer", "fw", "--constraint", "simplex", "--radius", "1"], "--radius: the probability simplex"),
+        (["--animate"], "--animate: there is one node; use --env gossip"),
         (["--seed", "1", "--seeds", "0:2"], "--seeds: --seed gives one already"),
         (["--mode", "matrix", "--optimizer", "fw"], "--optimizer: --mode matrix goes through its own"),
         (["--mode", "checks", "--env", "gossip"], "--env: --mode checks has an environment of its own"),
@@ -135,15 +136,19 @@ def test_flags_that_do_not_fit_are_refused(arguments: list[str], message: str, h
 
 
 def test_a_run_and_the_configuration_to_go_on_from(here: Path) -> None:
-    code, out, _ = call("--env", "gossip", "--strategy", "gradient_tracking", "--n-nodes", "3", "--steps", "60")
+    arguments = ["--env", "gossip", "--strategy", "gradient_tracking", "--n-nodes", "3", "--steps", "60", "--animate"]
+    code, out, _ = call(*arguments)
     assert code == 0
     (run,) = load(here / "workflow/legacy/legacy").runs
     assert run.status == "complete"
-    assert run.spec["strategy"]["name"] == "gradient_tracking"
+    assert run.spec["strategy"]["class"] == "gossipsim.strategies.GradientTracking"
     assert run.last["suboptimality"] < 1e-3
     config = json.loads((run.directory.parents[5] / "config.json").read_text())
     assert plan(config).runs[0].key == run.key
     assert "report" in out
+    assert f"gossipsim run {Path('workflow/legacy/legacy/exp_0001/config.json')}" in out
+    (animation,) = here.glob("workflow/legacy/legacy/exp_0001/animations/*.gif")
+    assert animation.read_bytes()[:4] == b"GIF8"
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
@@ -157,6 +162,14 @@ def test_the_matrix_crosses_what_flags_choose_one_of(size: Any) -> None:
     assert len({run.key for run in runs}) == len(runs)
 
 
+def test_a_dry_run_lists_the_matrix_and_writes_nothing(here: Path) -> None:
+    code, out, _ = call("--mode", "matrix", "--dry-run", "--animate")
+    assert code == 0
+    assert out.count("gradient_tracking") == 12 + 4
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_a_small_matrix(here: Path) -> None:
     code, _, _ = call("--mode", "matrix", "--steps", "5", "--jobs", "2")
     assert code == 0
