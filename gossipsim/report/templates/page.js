@@ -18,12 +18,18 @@ async function unpack() {
   document.head.append(script);
   return globalThis.Plotly;
 }
+// What is in view is drawn first, the rest one after another when the page has nothing else to do.
+const waiting = [];
+const idle = globalThis.requestIdleCallback ?? ((work) => setTimeout(work, 50));
+const drawNext = () => { const next = waiting.shift(); if (next) { next(); idle(drawNext); } };
+addEventListener("load", () => idle(drawNext));
 const inView = (element, draw) => {
   let done = false;
   const once = () => (done ? undefined : ((done = true), watcher.disconnect(), draw()));
   const watcher = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) once(); }, { rootMargin: "400px" });
   watcher.observe(element);
   addEventListener("beforeprint", once);
+  waiting.push(once);
 };
 
 // Curves keep their colours; on a dark page they are lighter, and black is the colour of text.
