@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ _LINE = 20  # nodes of a path in one line
 _SIDE = 4.2  # inches, of a square picture
 _DPI = 144
 _COLUMN, _CAPTION = 3.5, 0.13  # inches
+_CHARACTERS = 60  # of a line of the caption
 _SHADES = mpl.colormaps["viridis_r"]  # even in grey, and for colour-blind readers
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -92,7 +94,7 @@ def graph_of(nodes: int, stored: Mapping[str, Any]) -> Any:
 
 def picture(graph: Any, certificate: Mapping[str, Any], colours: NodeColours, *, name: str) -> Figure:
     """One graph of column width, its nodes in colours that a bar explains, its certificate below."""
-    lines = caption({**certificate, "name": name}, shown=None).splitlines()
+    lines = textwrap.wrap(colours.of, _CHARACTERS) + caption({**certificate, "name": name}, shown=None).splitlines()
     at = places(graph)
     wide, tall = np.maximum(np.ptp(at, axis=0), 0.25 * np.ptp(at))
     plot = float(np.clip(_COLUMN * tall / wide, 1.0, 2.9))
@@ -114,7 +116,7 @@ def picture(graph: Any, certificate: Mapping[str, Any], colours: NodeColours, *,
     ticks = (0, 1) if high > low else (0.5,)
     bar.set_xticks(ticks, [f"{value:.3g}" for value in (low, high)[: len(ticks)]])
     bar.tick_params(length=2)
-    bar.set_xlabel(", ".join(filter(None, (colours.label, colours.of))), fontsize=7, labelpad=1)
+    bar.set_xlabel(colours.label, fontsize=7, labelpad=1)
     figure.text(0.5, 0.06 / height, "\n".join(lines), fontsize=7, color="#444444", ha="center", va="bottom")
     return figure
 
