@@ -1,7 +1,7 @@
 // The player: nodes coloured by where they are while a run trains, beside the consensus error.
 
-// viridis, at equal distances
-const SCALE = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
+// viridis from its light end, at equal distances, as in the figures and films
+const SCALE = ["#fde725", "#b5de2b", "#6ece58", "#35b779", "#1f9e89", "#26828e", "#31688e", "#3e4989", "#482878", "#440154"];
 const MEAN = 65535; // the level of a node that is where the mean is
 const FRAMES_PER_SECOND = 14;
 
