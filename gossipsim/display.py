@@ -143,7 +143,7 @@ class Display:
             run.metrics = message.get("metrics", run.metrics)
         if self._live is None and now - run.told >= HEARTBEAT:
             run.told = now
-            self._heartbeat(run.line(now))
+            self._heartbeat(entry, run.line(now))
 
     def ended(self, entry: Entry, status: str, failure: Failure | None) -> None:
         with self._lock:
@@ -173,14 +173,14 @@ class Display:
             return entry.title
         return short_title(entry.run.labels, entry.run.seed, self._varying, max(20, self.console.width - others))
 
-    def _heartbeat(self, line: Line) -> None:
+    def _heartbeat(self, entry: Entry, line: Line) -> None:
         share = f" ({line.step / line.total:.0%})" if line.total and line.step is not None else ""
         loss = "" if line.loss is None else f", loss {line.loss:.4g}"
-        _plain(
-            self.console,
-            f"running {short_title(line.labels, line.seed, self._varying, self.console.width)}: step {line.step}/"
-            f"{line.total}{share}{loss}, {per_second(line.speed)} node-steps/s, ETA {clock(line.remaining)}",
+        figures = (
+            f": step {line.step}/{line.total}{share}{loss}, {per_second(line.speed)} node-steps/s, "
+            f"ETA {clock(line.remaining)}"
         )
+        _plain(self.console, f"running {self._title(entry, len('running ' + figures))}{figures}")
 
     def _picture(self) -> RenderableType:
         now = time.monotonic()

@@ -15,6 +15,9 @@ from gossipsim.progress.text import STATUS_STYLES, clock, per_second, short_titl
 WIDE = 110
 """Columns from which bars are long and there is room for a metric."""
 
+NARROW = 72
+"""Columns below which there is no room for the bars of runs."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -71,7 +74,7 @@ class _Picture:
 
 
 def _runs(lines: Sequence[Line], varying: Collection[str], width: int) -> Table:
-    bar, metrics = (24, True) if width >= WIDE else (10, False)
+    bar, metrics = (24, True) if width >= WIDE else (10 if width >= NARROW else 0, False)
     steps = [_steps(line) for line in lines]
     figures = [_figures(line, metrics) for line in lines]
     names = ["loss", *(["latest"] if metrics else []), "node-steps/s", "ETA"]
@@ -80,15 +83,16 @@ def _runs(lines: Sequence[Line], varying: Collection[str], width: int) -> Table:
     title = max(12, width - sum(widths) - bar - step_width - len(widths) - 2)
     table = Table.grid(padding=(0, 1, 0, 0), collapse_padding=True)
     table.add_column(width=title, no_wrap=True)
-    table.add_column(width=bar)
+    if bar:
+        table.add_column(width=bar)
     for size in (step_width, *widths):
         table.add_column(justify="right", width=size, no_wrap=True)
-    table.add_row(*[Text(name, style="dim") for name in ("", "", "step", *names)])
+    table.add_row(*[Text(name, style="dim") for name in (*[""] * (2 if bar else 1), "step", *names)])
     for line, step, values in zip(lines, steps, figures, strict=True):
         known = line.step is not None and line.total
         progress = ProgressBar(total=line.total or 1, completed=line.step or 0, width=bar) if known else ""
         name = Text(short_title(line.labels, line.seed, varying, title))
-        table.add_row(name, progress, step, *[Text(value) for value in values])
+        table.add_row(name, *([progress] if bar else []), step, *[Text(value) for value in values])
     return table
 
 
