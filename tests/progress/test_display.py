@@ -74,7 +74,7 @@ def test_before_a_run_has_ended_its_own_pace_is_the_measure() -> None:
     assert Estimate().remaining([work], [UnderWay(work, 4, None)], jobs=1) is None
 
 
-@pytest.mark.parametrize("width", [60, 80, 110, 140])
+@pytest.mark.parametrize("width", [70, 80, 110, 140])
 def test_the_picture_fits_the_terminal(width: int) -> None:
     labels = {"task": "digits", "model": "MLP" * 9, "optimizer": "SGD(lr=0.1, momentum=0.9)", "cell": "topology=ring"}
     screen, file = console(width, terminal=True)
