@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from gossipsim.config.names import short_paths
 from gossipsim.experiment import Entry, Experiment
 from gossipsim.progress import (
     HEADLINES,
@@ -29,6 +30,7 @@ from gossipsim.progress import (
     headline,
     per_second,
     short_title,
+    values_of,
 )
 from gossipsim.progress.prompts import before_prompts
 from gossipsim.results import LABELS, Results, mean_table
@@ -36,6 +38,9 @@ from gossipsim.world import Failure
 
 REFRESHES = 4
 """Pictures per second; more would take time from a run in this process."""
+
+METRICS_BY_WIDTH = ((140, 4), (100, 2), (0, 1))
+"""Columns of a terminal, and how many metrics the closing table then has."""
 
 HEARTBEAT = 30.0
 """Seconds between two lines about one run, where there are no bars."""
@@ -241,13 +246,18 @@ def close(console: Console, results: Results, *, report: bool) -> None:
     """Mean and standard deviation over seeds of the last values, what failed, and where the report is."""
     rows = mean_table(results)
     names = [n for n in LABELS if n == "optimizer" or len({row[n] for row in rows}) > 1]
-    metrics = [m for m in HEADLINES if any(f"{m}_mean" in row for row in rows)][:4]
-    table = Table(*names)
+    most = next(count for width, count in METRICS_BY_WIDTH if console.width >= width)
+    metrics = [m for m in HEADLINES if any(f"{m}_mean" in row for row in rows)][:most]
+    table = Table(*[", ".join(short_paths(results.swept)) if n == "cell" else n for n in names])
     for metric in [*metrics, "n"]:
-        table.add_column(metric.replace("_", " "), justify="right")
+        table.add_column(metric.replace("_", " "), justify="right", no_wrap=True)
     for row in rows:
         lost = f" (+{row['diverged']} diverged)" if row["diverged"] else ""
-        table.add_row(*[str(row[n]) for n in names], *[_mean_std(row, m) for m in metrics], f"{row['n']}{lost}")
+        table.add_row(
+            *[values_of(str(row[n])) if n == "cell" else str(row[n]) for n in names],
+            *[_mean_std(row, m) for m in metrics],
+            f"{row['n']}{lost}",
+        )
     console.print(table)
     if results.failed:
         console.print(f"{len(results.failed)} run(s) failed; run.json of each has the error", style="red")

@@ -6,7 +6,7 @@ Nothing here trains or imports torch; :mod:`gossipsim.progress.snapshot` reads a
 from gossipsim.progress.estimate import Estimate, Pace, UnderWay, Work
 from gossipsim.progress.snapshot import RunState, Snapshot, read_snapshot
 from gossipsim.progress.table import Line, Overall, draw
-from gossipsim.progress.text import HEADLINES, STATUS_STYLES, clock, headline, per_second, short_title
+from gossipsim.progress.text import HEADLINES, STATUS_STYLES, clock, headline, per_second, short_title, values_of
 
 __all__ = [
     "HEADLINES",
@@ -25,4 +25,5 @@ __all__ = [
     "per_second",
     "read_snapshot",
     "short_title",
+    "values_of",
 ]

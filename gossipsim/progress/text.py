@@ -30,7 +30,16 @@ STATUS_STYLES = {
 
 _BETWEEN = " / "
 
-_SWEPT_NAME = re.compile(r"(^|, )[^,=(]+=")
+_SWEPT_NAME = re.compile(r"(^|, )[^,=(]+=(?![^(]*\))")  # not a param, inside parentheses
+
+
+def values_of(cell: str) -> str:
+    """The values of a cell's label.
+
+    >>> values_of("topology=ring, partition=Dirichlet(alpha=0.1, min_samples=1)")
+    'ring, Dirichlet(alpha=0.1, min_samples=1)'
+    """
+    return _SWEPT_NAME.sub(r"\1", cell)
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
@@ -100,6 +109,6 @@ def _titles(labels: Mapping[str, str], seed: int, varying: Collection[str]) -> I
     seeds = [f"seed {seed}"] if "seed" in varying or not own else []
     yield [*own.values(), *seeds]
     if "cell" in own:
-        own["cell"] = _SWEPT_NAME.sub(r"\1", own["cell"])
+        own["cell"] = values_of(own["cell"])
     yield [*own.values(), *seeds]
     yield [*own.values(), *([str(seed)] if seeds else [])]
