@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from gossipsim.cli import app
 from tests.cli.conftest import Workplace, config
 
 
@@ -129,3 +130,36 @@ def test_modules_are_commands_too(place: Workplace) -> None:
     assert done.stdout.splitlines()[0] == "small: 1 run -> wf/exp_0001"
     assert done.stdout.splitlines()[-1] == "report: wf/exp_0001/report.html"
     assert (place.folder / "wf/exp_0001/report.html").is_file()
+
+
+COMMANDS = [str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str, place: Workplace) -> None:
+    outcome = place.call(command, "--help")
+    assert outcome.code == 0
+    _, _, explained = outcome.out.partition("\n")[2].partition("Usage: ")
+    text = " ".join(explained.splitlines()[1:]).split("─ ")[0]  # between the usage and the first box
+    assert f"gossipsim {command}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        (["rum"], "Did you mean 'run'?"),
+        (["anmate"], "Did you mean 'animate'?"),
+        (["run", "c.json", "--job", "2"], "--jobs"),
+        (["topology", "ring", "--jsn"], "--json"),
+        (["export", "wf", "--record", "steps"], "--records"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(arguments: list[str], suggestion: str, place: Workplace) -> None:
+    outcome = place.call(*arguments)
+    assert outcome.code == 2
+    assert suggestion in outcome.err
+
+
+@pytest.mark.parametrize("command", ["plan", "report", "check", "compare", "watch", "cite", "topology", "bench"])
+def test_what_a_script_wants_to_read_comes_as_json(command: str, place: Workplace) -> None:
+    assert "--json" in place.call(command, "--help").out
