@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 CONFIG = Path(__file__).parents[2] / "configs" / "sweeps" / "digits.json"
 RUNS = 3 * 4 * 2 * 3
-TIMEOUT = 400
+TIMEOUT = 900
 
 Row = dict[str, str]
 
