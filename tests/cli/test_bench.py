@@ -9,6 +9,7 @@ import pytest
 from tests.cli.conftest import Workplace
 
 
+@pytest.mark.slow
 def test_matrix_oracles(place: Workplace) -> None:
     outcome = place.call("bench", "nuclear_lmo", "polar_factor", "--repeats", "1", "--json")
     assert outcome.code == 0, outcome.err

@@ -155,7 +155,7 @@ def test_open_loop_steps_stay_feasible(variant, rule):
 @pytest.mark.parametrize(
     ("variant", "kind", "dtype", "steps"),
     [
-        ("pairwise", "l1", torch.float64, 10_000),
+        pytest.param("pairwise", "l1", torch.float64, 10_000, marks=pytest.mark.slow),
         ("away", "l1", torch.float32, 1_000),
         ("pairwise", "simplex", torch.float32, 1_000),
         ("blended_pairwise", "simplex", torch.float64, 1_000),
