@@ -38,14 +38,11 @@ def write_titled(page: Path) -> None:
             Path(block.title).write_text(block.text)
 
 
-WITH_PYTHON = [
-    pytest.param(page, id=page.name, marks=[] if page.parent == ROOT else pytest.mark.slow)
-    for page in PAGES
-    if "```python" in page.read_text()
-]
+WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text()]
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
 @pytest.mark.usefixtures("clone")
 def test_python_runs(page: Path) -> None:
     """In order, after what `gossipsim new` has written before."""
