@@ -162,14 +162,14 @@ def test_two_folders_with_a_module_of_the_same_name(workplace: Path) -> None:
     for name in ("one", "two", "none"):
         (workplace / name).mkdir()
         if name != "none":
-            (workplace / name / "mine.py").write_text(f"def where(): return {name!r}\n")
+            (workplace / name / "twins.py").write_text(f"def where(): return {name!r}\n")
     for name in ("one", "two", "one"):
         use_import_path([workplace / name, workplace])
         assert sys.path[:2] == [str(workplace / name), str(workplace)]
-        assert locate("mine.where")() == name
+        assert locate("twins.where")() == name
     assert [sys.path.count(str(workplace / name)) for name in ("one", "two", ".")] == [1, 0, 1]
     package = sys.modules["gossipsim"]
     use_import_path([workplace / "none", workplace])
-    with pytest.raises(LocateError, match="no module 'mine'"):
-        locate("mine.where")
+    with pytest.raises(LocateError, match="no module 'twins'"):
+        locate("twins.where")
     assert sys.modules["gossipsim"] is package

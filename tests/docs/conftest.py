@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gossipsim.spec import use_import_path
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -18,8 +20,10 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "tasks").symlink_to(ROOT / "configs" / "tasks")
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
+    use_import_path([])  # what an earlier test has left is not to come back below
     before, path = set(sys.modules), list(sys.path)
     yield tmp_path
+    use_import_path([])
     sys.path[:] = path
     for module in set(sys.modules) - before:
         found = sys.modules[module]

@@ -22,7 +22,7 @@ SWITCHES += ["--disable-component-update", "--disable-sync"]
 EXPLORER = "#section-0 .explorer"
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
 
 
 def write_frames(folder: Path, nodes: int) -> None:
