@@ -99,7 +99,7 @@ function explorer(element) {
       xaxis: {
         ...axisStyle(), title: { text: safe(axis.selectedOptions[0].text), standoff: 8 },
         ...(axis.value === "bytes_sent" ? { ticksuffix: "B" } : {}),
-        ...(axis.value === "sim_time" ? { exponentformat: "e" } : { tickformat: "~s" }),
+        ...(["epoch", "sim_time"].includes(axis.value) ? { exponentformat: "e" } : { tickformat: "~s" }),
       },
       yaxis: {
         ...axisStyle(), title: { text: safe(metric.selectedOptions[0].text), standoff: 10 }, type, range: limits,

@@ -84,7 +84,7 @@ function player(element) {
     const [low, high] = [Math.min(...positive), Math.max(...positive)].map(Math.log10);
     const layout = {
       ...chartStyle(0.53), hovermode: "x", dragmode: false, shapes: cursor(number()),
-      xaxis: { ...axisStyle(), title: { text: "step", standoff: 8 }, tickformat: "~s" },
+      xaxis: { ...axisStyle(), title: { text: "step", standoff: 8 }, tickformat: "~g" },
       yaxis: {
         ...axisStyle(), type: "log", title: { text: "consensus error", standoff: 10 },
         ...(positive.length ? { range: [low - 0.15, high + 0.15] } : {}),
