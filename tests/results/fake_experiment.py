@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -200,3 +201,9 @@ def write_run(folder: Path, entry: Mapping[str, Any], status: str, position: int
             "warnings": ["validation shrank from 300 to 297 samples"] if position == 0 else [],
         },
     )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file, a dict per row."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,4 +1,3 @@
-import csv
 import json
 import statistics
 from pathlib import Path
@@ -30,11 +29,6 @@ def results(directory: Path) -> Results:
     return load(directory)
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def raw_last(run_directory: Path, metric: str) -> float:
     return float(json.loads((run_directory / "history.jsonl").read_text().splitlines()[-1])[metric])
 
@@ -62,7 +56,7 @@ def test_load_keeps_the_planned_order_and_every_state(directory: Path, results: 
 
 
 def test_results_csv_has_the_agreed_columns(directory: Path, results: Results) -> None:
-    table = rows(directory / "results.csv")
+    table = fake_experiment.rows(directory / "results.csv")
     columns = list(table[0])
     assert columns[:7] == ["task", "model", "optimizer", "cell", "seed", "status", "key"]
     assert columns[7:9] == ["network.nodes", "network.topology"]
@@ -92,7 +86,7 @@ def test_csv_lines_end_as_rfc_4180_wants(directory: Path) -> None:
 
 
 def test_means_equal_those_recomputed_from_the_raw_files(directory: Path, results: Results) -> None:
-    table = rows(directory / "results_mean.csv")
+    table = fake_experiment.rows(directory / "results_mean.csv")
     assert len(table) == 16
     for row in table:
         runs = [run for run in results.runs if all(run.labels[label] == row[label] for label in run.labels)]
@@ -111,7 +105,7 @@ def test_means_equal_those_recomputed_from_the_raw_files(directory: Path, result
 def test_one_seed_has_no_standard_deviation(tmp_path: Path) -> None:
     directory = fake_experiment.experiment(tmp_path / "exp_0001", seeds=(5,), models=("MLP",))
     write_tables(directory)
-    for row in rows(directory / "results_mean.csv"):
+    for row in fake_experiment.rows(directory / "results_mean.csv"):
         assert row["n"] == "1"
         assert row["test_accuracy_mean"]
         assert row["test_accuracy_std"] == ""
@@ -124,7 +118,7 @@ def test_names_with_commas_quotes_and_newlines_survive_the_csv(tmp_path: Path) -
         tmp_path / "exp_0001", models=(name,), cells={"one": {"a.b": {"class": "x.Y", "params": {"p": [1, None]}}}}
     )
     write_tables(directory)
-    table = rows(directory / "results.csv")
+    table = fake_experiment.rows(directory / "results.csv")
     assert {row["model"] for row in table} == {name}
     assert json.loads(table[0]["a.b"]) == {"class": "x.Y", "params": {"p": [1, None]}}
 

@@ -1,6 +1,5 @@
 """What targets took, and which candidates stand for their optimizers."""
 
-import csv
 import json
 import statistics
 from pathlib import Path
@@ -65,17 +64,12 @@ def results(directory: Path) -> Results:
     return load(directory)
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def raw(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run.directory / "history.jsonl").read_text().splitlines()]
 
 
 def test_targets_are_columns_that_the_raw_files_confirm(directory: Path, results: Results) -> None:
-    table = rows(directory / "results.csv")
+    table = fake_experiment.rows(directory / "results.csv")
     for row, run in zip(table, results.runs, strict=True):
         wanted = next((str(r["round"]) for r in raw(run) if r["test_accuracy"] >= 0.69), "")
         assert row["rounds_to_test_accuracy_0.69"] == wanted
@@ -86,7 +80,7 @@ def test_targets_are_columns_that_the_raw_files_confirm(directory: Path, results
 
 
 def test_their_means_say_how_many_seeds_got_there(directory: Path, results: Results) -> None:
-    table = rows(directory / "results_mean.csv")
+    table = fake_experiment.rows(directory / "results_mean.csv")
     counts = set()
     for row, cell in zip(table, results.cells, strict=True):
         taken = [next((r["epoch"] for r in raw(run) if r["test_accuracy"] >= 0.69), None) for run in cell.complete]
@@ -115,7 +109,10 @@ def test_the_best_by_validation_stands_for_its_optimizer(directory: Path, result
     lost = next(each for each in results.selections if each.cell == "nodes=8, cycle_graph").candidates[1]
     assert (lost.diverged, lost.lost, lost.seeds) == (1, 1, 3)
     chosen = {(each.cell, each.chosen.optimizer) for each in results.selections if each.chosen}
-    for row in [*rows(directory / "results.csv"), *rows(directory / "results_mean.csv")]:
+    for row in [
+        *fake_experiment.rows(directory / "results.csv"),
+        *fake_experiment.rows(directory / "results_mean.csv"),
+    ]:
         wanted = "" if row["optimizer"] == "Adam" else str(int((row["cell"], row["optimizer"]) in chosen))
         assert row["selected"] == wanted
     standing = {(cell.labels["cell"], cell.labels["optimizer"]) for cell in results.selected_cells}
