@@ -51,6 +51,7 @@ def pages() -> dict[str, str]:
         "reference/configuration.md": configuration(),
         "reference/commands.md": commands(),
         "reference/parts.md": parts(),
+        "security.md": (ROOT / "SECURITY.md").read_text(),
     }
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from gossipsim.commands.animate import animate
 from gossipsim.commands.bench import bench
@@ -19,9 +23,27 @@ from gossipsim.commands.slurm import slurm
 from gossipsim.commands.table import table
 from gossipsim.commands.topology import topology
 from gossipsim.commands.watch import watch
+from gossipsim.program import FAILED, call
 from gossipsim.runner import run_command
 
+
+class Commands(TyperGroup):
+    """Ends every command that cannot write what it makes with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            from gossipsim.results import CannotWrite
+
+            if not isinstance(error, CannotWrite):
+                raise
+            typer.echo(str(error), err=True)
+            raise typer.Exit(FAILED) from error
+
+
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -50,4 +72,13 @@ app.command(rich_help_panel=LOOKING)(bench)
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    warnings.showwarning = _say
+    call(app)
+
+
+def _say(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Our own warnings are about a person's files, not about a line of a program."""
+    text = warnings.formatwarning(message, category, filename, lineno)
+    typer.echo(f"warning: {message}\n" if category.__module__.startswith("gossipsim.") else text, err=True, nl=False)

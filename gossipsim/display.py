@@ -12,10 +12,12 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from gossipsim.config.names import short_paths
 from gossipsim.experiment import Entry, Experiment
+from gossipsim.observers import Silent
 from gossipsim.progress import (
     HEADLINES,
     STATUS_STYLES,
@@ -34,6 +36,7 @@ from gossipsim.progress import (
 )
 from gossipsim.progress.prompts import before_prompts
 from gossipsim.results import LABELS, Results, mean_table
+from gossipsim.spec import did_you_mean
 from gossipsim.world import Failure
 
 REFRESHES = 4
@@ -150,6 +153,9 @@ class Display:
             run.told = now
             self._heartbeat(entry, run.line(now))
 
+    def noted(self, entry: Entry, text: str) -> None:
+        _plain(self.console, f"{self._title(entry, len(text) + 2)}: {text}")
+
     def ended(self, entry: Entry, status: str, failure: Failure | None) -> None:
         with self._lock:
             run = self._under_way.pop(entry)
@@ -163,7 +169,7 @@ class Display:
         title = self._title(entry, len(f"{counted} {status}  {figures}"))
         self.console.print(
             f"[dim]{counted}[/] [{STATUS_STYLES.get(status, '')}]{status}[/] ",
-            f"{title} ".replace("[", r"\["),
+            escape(f"{title} "),
             f"[dim]{figures}[/]",
             sep="",
             highlight=False,
@@ -203,17 +209,11 @@ class Display:
         return draw(lines, overall, self._varying)
 
 
-class FailuresOnly:
+class FailuresOnly(Silent):
     """For the ranks of a torchrun job other than rank 0: silent, unless the failure is theirs."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-
-    def started(self, entry: Entry) -> None:
-        pass
-
-    def progressed(self, entry: Entry, message: dict[str, Any]) -> None:
-        pass
 
     def ended(self, entry: Entry, status: str, failure: Failure | None) -> None:
         if failure is not None:
@@ -248,17 +248,18 @@ def close(console: Console, results: Results, *, report: bool) -> None:
     names = [n for n in LABELS if n == "optimizer" or len({row[n] for row in rows}) > 1]
     most = next(count for width, count in METRICS_BY_WIDTH if console.width >= width)
     metrics = [m for m in HEADLINES if any(f"{m}_mean" in row for row in rows)][:most]
-    table = Table(*[", ".join(short_paths(results.swept)) if n == "cell" else n for n in names])
+    table = Table(*[escape(", ".join(short_paths(results.swept))) if n == "cell" else n for n in names])
     for metric in [*metrics, "n"]:
         table.add_column(metric.replace("_", " "), justify="right", no_wrap=True)
     for row in rows:
         lost = f" (+{row['diverged']} diverged)" if row["diverged"] else ""
         table.add_row(
-            *[values_of(str(row[n])) if n == "cell" else str(row[n]) for n in names],
+            *[escape(values_of(str(row[n])) if n == "cell" else str(row[n])) for n in names],
             *[_mean_std(row, m) for m in metrics],
             f"{row['n']}{lost}",
         )
     console.print(table)
+    print_warnings(console, unknown_targets(results))
     if results.failed:
         console.print(f"{len(results.failed)} run(s) failed; run.json of each has the error", style="red")
     place = results.directory / ("report.html" if report else "results.csv")
@@ -267,6 +268,16 @@ def close(console: Console, results: Results, *, report: bool) -> None:
 
 def _plain(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def unknown_targets(results: Results) -> list[str]:
+    """Targets of metrics that no run has recorded, and so cannot have reached."""
+    recorded = results.metrics
+    return [
+        f"targets: no run has recorded {metric!r}{did_you_mean(metric, recorded)}"
+        for metric in results.targets
+        if recorded and metric not in recorded
+    ]
 
 
 def _mean_std(row: Mapping[str, Any], metric: str) -> str:

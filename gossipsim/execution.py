@@ -7,35 +7,35 @@ that have finished a run are given the next one of their size.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
-import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import torch
 
+from gossipsim.checkpoints import Folder
 from gossipsim.config import RunSpec
 from gossipsim.experiment import Entry
+from gossipsim.faults import struck
+from gossipsim.mixing import warm
 from gossipsim.parts import Parts, tasks_in_memory
+from gossipsim.results import RESULTS, CannotWrite
 from gossipsim.world import (
     Alone,
     Failure,
-    PeerLost,
-    ProcessGroup,
     Ranks,
-    World,
+    Request,
     blocks,
     deferred,
-    hearing,
+    environment_problems,
+    raising_exits,
     require_gpus,
-    tell_torchrun,
+    stoppable,
     watch,
 )
 from gossipsim.world.launcher import Emit
@@ -47,13 +47,15 @@ class Observer(Protocol):
 
     def started(self, entry: Entry) -> None: ...
     def progressed(self, entry: Entry, message: dict[str, Any]) -> None: ...
+    def noted(self, entry: Entry, text: str) -> None: ...
     def ended(self, entry: Entry, status: str, failure: Failure | None) -> None: ...
 
 
 def simulate(run: RunSpec, directory: Path, transport: Transport, emit: Emit) -> str:
-    """One run on one transport: builds its parts and trains. Returns "complete" or "diverged"."""
+    """One run on one transport: builds its parts and trains. Returns "complete", "diverged" or "interrupted"."""
     parts = Parts(run)
-    status: str = parts.trainer.fit(parts, transport, directory, emit)
+    with struck(run.faults, parts.strategy, directory, emit) as parts.strategy:
+        status: str = parts.trainer.fit(parts, transport, directory, emit)
     return status
 
 
@@ -73,13 +75,14 @@ def keep_freed_memory() -> None:
     """Lets glibc keep freed memory for the next tensor of that size, where it would give the pages back each time.
 
     A step makes and frees several tensors of a model's size; faulting their pages in again cost 10 to 15 % of a step
-    of a 100,000-parameter MLP. Does nothing on other C libraries.
+    of a 100,000-parameter MLP, and for tensors beyond 32 MiB it takes five times as long as to copy them. Does nothing
+    on other C libraries.
     """
-    m_trim_threshold, m_mmap_threshold, largest = -1, -3, 32 << 20  # largest: what glibc accepts for mmap
+    m_trim_threshold, m_mmap_threshold, kept = -1, -3, (1 << 31) - 1
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(m_mmap_threshold, largest)
-        mallopt(m_trim_threshold, 16 * largest)
+        any(mallopt(m_mmap_threshold, largest) for largest in (1 << 30, 32 << 20))  # older glibc takes the second only
+        mallopt(m_trim_threshold, kept)
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,8 @@ class Local:
         return int(self.processes)
 
     def device_problems(self, runs: list[RunSpec]) -> list[str]:
-        """Runs that ask for more GPUs than there are."""
-        problems: dict[str, None] = {}
+        """Runs that ask for more GPUs than there are, and what the environment says of transports that cannot be."""
+        problems: dict[str, None] = dict.fromkeys(environment_problems())
         for run in runs:
             try:
                 require_gpus(_device(run), self.count(run))
@@ -127,22 +130,29 @@ class Local:
     def execute(self, entries: list[Entry], observer: Observer) -> None:
         """Runs `entries`; a failed run is recorded and the others go on.
 
+        Ctrl-C lets what is under way save itself and stop at a round that its ranks agree on; a second time, or where
+        that takes too long, it ends at once.
+
         Raises:
             KeyboardInterrupt: after marking what was under way as interrupted.
         """
         queue = deque(self.together(entries))
-        with one_thread(), _Pool(list(queue), observer) as pool:
-            while queue or pool.active:
-                while queue and self._has_room(pool, queue[0].run):
+        with one_thread(), stoppable() as request, _Pool(list(queue), observer, request) as pool:
+            while (queue and not request.made) or pool.active:
+                while queue and not request.made and self._has_room(pool, queue[0].run):
                     entry = queue.popleft()
                     if self.in_process and self.jobs == 1 and self.count(entry.run) == 1:
                         pool.dismiss()
-                        _run_here(entry, observer)
+                        _run_here(entry, observer, request)
                     else:
                         pool.begin(entry, self.count(entry.run))
                 if not queue:
                     pool.dismiss()
+                if request.made:
+                    pool.ask_to_stop()
                 pool.look()
+            if request.made:
+                raise KeyboardInterrupt
 
     def _has_room(self, pool: _Pool, run: RunSpec) -> bool:
         if self.jobs != "auto":
@@ -168,14 +178,18 @@ class _Group:
     data: frozenset[str]
     entry: Entry
     status: str = ""
+    asked_to_stop: bool = False
+    stopping: bool = False
 
     def goes_on(self, observer: Observer) -> bool:
         """Passes on what the ranks say; whether they are still at the run."""
         for message in self.ranks.poll():
             if "status" in message:
                 self.status = message["status"]
+            elif "stopping" in message:
+                self.stopping = True
             else:
-                observer.progressed(self.entry, message)
+                pass_on(observer, self.entry, message)
         return self.ranks.busy
 
 
@@ -186,10 +200,10 @@ class _Pool:
     needs other data, they give way to ranks that share them: loaded once, not once per rank.
     """
 
-    def __init__(self, entries: list[Entry], observer: Observer) -> None:
+    def __init__(self, entries: list[Entry], observer: Observer, request: Request) -> None:
         self.active: list[_Group] = []
         self._idle: list[_Group] = []
-        self._entries, self._observer = entries, observer
+        self._entries, self._observer, self._request = entries, observer, request
         self._places = {id(entry): place for place, entry in enumerate(entries)}
 
     def __enter__(self) -> _Pool:
@@ -199,25 +213,34 @@ class _Pool:
         with deferred():
             for group in self.active:
                 group.ranks.stop()
-                group.entry.mark("interrupted")
+                interrupt(group.entry)
             self.dismiss()
 
     def begin(self, entry: Entry, size: int) -> None:
         """Starts a run on idle ranks, or on new ones; a run that cannot be started has failed."""
         try:
-            _begin(entry)
             self._observer.started(entry)
+            entry.begin()
             parts = Parts(entry.run)
             parts.task  # noqa: B018  loaded here once, shared by the ranks
             with deferred():
                 group = self._take(entry, size, parts.task_key)
-                self.active.append(group)
                 group.ranks.begin(self._places[id(entry)])
+                self.active.append(group)
         except Exception as error:
-            _end(entry, self._observer, "failed", Failure.of(error))
+            end(entry, self._observer, "failed", Failure.of(error))
         except BaseException:
-            entry.mark("interrupted")
+            interrupt(entry)
             raise
+
+    def ask_to_stop(self) -> None:
+        """Asks all ranks to stop, and has patience once all of them are about to."""
+        for group in self.active:
+            if not group.asked_to_stop:
+                group.ranks.ask_to_stop()
+                group.asked_to_stop = True
+        if all(group.stopping for group in self.active):
+            self._request.grant()
 
     def look(self) -> None:
         """Waits a moment for news and passes them on; ranks that have finished their run are idle."""
@@ -226,11 +249,11 @@ class _Pool:
             if group.goes_on(self._observer):
                 continue
             with deferred():
-                failure = group.ranks.failure and _located(group.ranks.failure, group.entry.run, group.ranks.size)
+                failure = group.ranks.failure and located(group.ranks.failure, group.entry.run, group.ranks.size)
                 self.active.remove(group)
                 if failure is None:
                     self._idle.append(group)
-                _end(group.entry, self._observer, "failed" if failure else group.status, failure)
+                end(group.entry, self._observer, "failed" if failure else group.status, failure)
 
     def dismiss(self) -> None:
         """Ends the idle ranks."""
@@ -243,8 +266,9 @@ class _Pool:
         while self._idle:
             idle = self._idle.pop()
             if (idle.ranks.size, idle.device) == (size, device) and data in idle.data and idle.ranks.alive():
-                return replace(idle, entry=entry, status="")
+                return _Group(idle.ranks, device, idle.data, entry)
             idle.ranks.stop()
+        warm()
         return _Group(Ranks(size, self._work, device=device), device, tasks_in_memory(), entry)
 
     def _work(self, transport: Transport, emit: Emit, place: int) -> None:
@@ -255,116 +279,71 @@ class _Pool:
             emit({"status": status})
 
 
-def _begin(entry: Entry) -> None:
-    """Clears what an earlier attempt left and marks the run as running."""
-    entry.directory.mkdir(parents=True, exist_ok=True)
-    for name in ("summary.json", "parameters.npz", "history.jsonl", "steps.jsonl", "nodes.jsonl", "timing.jsonl"):
-        (entry.directory / name).unlink(missing_ok=True)
-    entry.mark("running")
+def end(entry: Entry, observer: Observer, status: str, failure: Failure | None = None) -> None:
+    """Marks a run with its final status, removes what it could have gone on from, and passes it on.
+
+    A result that cannot be marked as one is none: the run has failed. Where the disk does not even take that, run.json
+    goes on saying "running", of a launcher that will be gone.
+    """
+    try:
+        if failure is None or entry.status() == "running":
+            entry.mark(status, failure)
+    except CannotWrite as error:
+        if failure is None:
+            end(entry, observer, "failed", Failure.of(error))
+            return
+    if status in RESULTS:
+        Folder(entry.directory, entry.run.key).clear()
+    if status != "interrupted":
+        observer.ended(entry, status, failure)
 
 
-def _end(entry: Entry, observer: Observer, status: str, failure: Failure | None = None) -> None:
-    """Marks a run with its final status and passes it on."""
-    entry.mark(status, failure)
-    observer.ended(entry, status, failure)
+def interrupt(entry: Entry) -> None:
+    """Marks a run under way as interrupted; as far as others can tell, one that cannot be marked is so too."""
+    with suppress(CannotWrite):
+        if entry.status() == "running":
+            entry.mark("interrupted")
 
 
-def _located(failure: Failure, run: RunSpec, size: int) -> Failure:
+def pass_on(observer: Observer, entry: Entry, message: dict[str, Any]) -> None:
+    """Tells the observer what a run has said."""
+    if "note" in message:
+        observer.noted(entry, message["note"])
+    else:
+        observer.progressed(entry, message)
+
+
+def located(failure: Failure, run: RunSpec, size: int) -> Failure:
     """With its node also where the exception does not tell, if the rank hosts one only."""
     if failure.node is not None or failure.rank is None or failure.secondary:
         return failure
-    return replace(failure, node=_only_node(run, size, failure.rank))
+    return replace(failure, node=only_node(run, size, failure.rank))
 
 
-def _only_node(run: RunSpec, size: int, rank: int) -> int | None:
+def only_node(run: RunSpec, size: int, rank: int) -> int | None:
     """The node that a rank of `size` hosts, where it is one."""
     hosted = blocks(run.network["nodes"], size)[rank]
     return hosted[0] if len(hosted) == 1 else None
 
 
-def _run_here(entry: Entry, observer: Observer) -> None:
+def _run_here(entry: Entry, observer: Observer, request: Request) -> None:
     """The single-process mode: all nodes are rows of this process."""
+
+    def hear(message: dict[str, Any]) -> None:
+        if "stopping" in message:
+            request.grant()
+        else:
+            pass_on(observer, entry, message)
+
     failure = None
     try:
-        _begin(entry)
         observer.started(entry)
-        transport = Alone(_device(entry.run))
-        status = simulate(entry.run, entry.directory, transport, lambda message: observer.progressed(entry, message))
+        entry.begin()
+        with raising_exits():
+            status = simulate(entry.run, entry.directory, Alone(_device(entry.run)), hear)
     except (Exception, SystemExit) as error:
-        status, failure = "failed", _located(Failure.of(error, rank=0), entry.run, 1)
+        status, failure = "failed", located(Failure.of(error, rank=0), entry.run, 1)
     except BaseException:
-        entry.mark("interrupted")
+        interrupt(entry)
         raise
-    _end(entry, observer, status, failure)
-
-
-class Joined:
-    """This process is a rank of a torchrun job: every rank walks through the same runs, rank 0 keeps the books."""
-
-    SECONDS_FOR_THE_CULPRIT = 5.0
-
-    def __init__(self, transport: ProcessGroup) -> None:
-        self.transport = transport
-        self.rank = transport.rank
-        self._world = World(transport.size, transport)
-
-    def agree(self, value: Any) -> Any:
-        """Rank 0's JSON-able value, on every rank."""
-        return json.loads(self._world.say(json.dumps(value)))
-
-    def execute(self, entries: list[Entry], observer: Observer) -> None:
-        """Runs `entries` on all ranks together. An error ends the job, named by the rank where it happened."""
-        with one_thread():
-            for entry in entries:
-                if self.rank == 0:
-                    _begin(entry)
-                    observer.started(entry)
-                with self._ended_from_outside(entry):
-                    self.agree(None)  # the run's directory exists from here on
-                    try:
-                        status = simulate(entry.run, entry.directory, self.transport, self._teller(observer, entry))
-                    except (Exception, SystemExit) as error:
-                        self._fail(entry, observer, error)
-                if self.rank == 0:
-                    _end(entry, observer, status)
-
-    def _teller(self, observer: Observer, entry: Entry) -> Emit:
-        """What a run of this rank reports goes to the observer on rank 0, nowhere on others."""
-
-        def tell(message: dict[str, Any]) -> None:
-            if self.rank == 0:
-                observer.progressed(entry, message)
-
-        return tell
-
-    @contextmanager
-    def _ended_from_outside(self, entry: Entry) -> Iterator[None]:
-        """On rank 0: a run that torchrun (for the death of a rank) or Ctrl-C ends does not stay "running"."""
-
-        def react(heard: signal.Signals) -> None:
-            if entry.status() == "running":
-                message = "torchrun ended the job because a rank died; its report names the rank"
-                failure = Failure(message) if heard == signal.SIGTERM else None
-                entry.mark("failed" if failure else "interrupted", failure)
-            os._exit(128 + heard)
-
-        with hearing((signal.SIGTERM, signal.SIGINT), react) if self.rank == 0 else nullcontext():
-            yield
-
-    def _fail(self, entry: Entry, observer: Observer, error: BaseException) -> NoReturn:
-        """The culprit records the failure and ends the job; its victims leave it the time to do so.
-
-        Where the culprit could not, a victim that knows who is gone does, or rank 0.
-        """
-        failure = Failure.of(error, self.rank)
-        size, peer = self.transport.size, error.peer if isinstance(error, PeerLost) else None
-        if peer is not None:
-            failure = replace(failure, rank=peer, node=_only_node(entry.run, size, peer))
-        if failure.secondary:
-            time.sleep(self.SECONDS_FOR_THE_CULPRIT + 0.3 * min(self.rank, 10))  # one after the other
-        if not failure.secondary or ((self.rank == 0 or peer is not None) and entry.status() == "running"):
-            _end(entry, observer, "failed", _located(failure, entry.run, size))
-        tell_torchrun(error)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+    end(entry, observer, status, failure)

@@ -1,48 +1,61 @@
 """An experiment: the runs of one configuration, what of them exists already, and the order in which the rest is run.
 
-A run is a cell of the grid with a task, a model, an optimizer and a seed. Its directory tells its state in run.json:
-running, then complete, diverged, failed or interrupted. Only complete and diverged are results.
+A run is a cell of the grid with a task, a model, an optimizer and a seed. Its directory tells its state in run.json,
+see :mod:`gossipsim.results.states`. Only complete and diverged are results, and only while their files are those that
+manifest.json lists.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import platform
 import re
-import shlex
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from gossipsim.checkpoints import Folder
 from gossipsim.config import ConfigError, Plan, RunSpec
+from gossipsim.environment import environment
 from gossipsim.parts import Parts, forget
-from gossipsim.preflight import check
+from gossipsim.preflight import check, within_memory
+from gossipsim.record import FILES as RECORDS
 from gossipsim.results import (
+    FOLLOWING,
     LABELS,
+    MANIFEST,
+    RESULTS,
+    CannotWrite,
+    Occupied,
+    Process,
     Results,
+    Vanished,
+    doubts,
+    experiment_of,
     find_experiments,
+    is_sealed,
     load,
     next_experiment,
+    occupied,
     read_json,
+    remove_temporaries,
     run_directory,
+    seal,
+    state_of,
     unique_names,
     write_json,
     write_tables,
+    writing,
 )
 from gossipsim.world import Failure
 
-RESULTS = ("complete", "diverged")
-"""Statuses that are results: skipped when the experiment is started again."""
+UNFINISHED = ".unfinished"
+"""A file of an experiment whose launcher has not come to its end."""
+
+MOST_TOLD = 10
+"""Results that are not trusted, told one by one."""
 
 
 def preflight(plan: Plan) -> list[str]:
@@ -60,7 +73,8 @@ def preflight(plan: Plan) -> list[str]:
     for run in plan.runs:
         parts = Parts(run)
         try:
-            check(parts, done)
+            with within_memory():
+                check(parts, done)
             warnings |= dict.fromkeys(parts.warnings())
         except ConfigError as error:
             problems += [line for line in error.errors if line not in problems]
@@ -89,15 +103,71 @@ class Entry:
         return " / ".join([*parts, f"seed {self.run.seed}"])
 
     def status(self) -> str:
-        """The status that run.json records for this very run, "missing" where it holds another one or none."""
+        """The state that run.json records for this very run, "missing" where it holds another one or none."""
+        status = str(self._record().get("status"))
+        return status if status in FOLLOWING else "missing"
+
+    def state(self) -> str:
+        """The same, but "interrupted" where the launcher of a run is known to be dead."""
+        return state_of({"status": "missing"} | self._record())
+
+    def doubts(self) -> list[str] | None:
+        """How the files of a result differ from those that were written; None where there is no result."""
+        status = self.status()
+        return doubts(self.directory, self.run.key, status) if status in RESULTS else None
+
+    def has_result(self) -> bool:
+        """Whether there is a result, and it can be trusted."""
+        return self.doubts() == []
+
+    def begin(self) -> None:
+        """Marks the run as running and removes what an earlier attempt left, but for what it can go on from.
+
+        In this order: where the disk takes nothing, nothing is lost.
+
+        Raises:
+            CannotWrite: naming what cannot be written.
+        """
+        goes_on = self.status() not in ("missing", *RESULTS)
+        with writing(self.directory):
+            if not experiment_of(self.directory).is_dir():
+                raise Vanished(experiment_of(self.directory))
+            self.directory.mkdir(parents=True, exist_ok=True)
+        self.mark("running")
+        with writing(self.directory):
+            self._clear(keep_checkpoint=goes_on)
+
+    def _clear(self, *, keep_checkpoint: bool) -> None:
+        checkpoints = Folder(self.directory, self.run.key)
+        stays = keep_checkpoint and bool(checkpoints.names())
+        results = (MANIFEST, "summary.json", "parameters.npz")
+        for name in (*results, *(() if stays else [f"{name}.jsonl" for name in RECORDS])):
+            (self.directory / name).unlink(missing_ok=True)
+        remove_temporaries(self.directory)
+        if not stays:
+            checkpoints.clear()
+
+    def _record(self) -> dict[str, Any]:
+        """run.json, where it is about this very run."""
         try:
-            record = read_json(self.directory / "run.json")
-        except (OSError, ValueError):
-            return "missing"
-        return str(record.get("status")) if record.get("key") == self.run.key else "missing"
+            record: dict[str, Any] = read_json(self.directory / "run.json")
+            return record if record["key"] == self.run.key else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     def mark(self, status: str, failure: Failure | None = None, total_steps: int | None = None) -> None:
-        """Writes run.json; of a run under way also how many steps it will take, once that is known."""
+        """Writes run.json, the manifest of a result before it.
+
+        Args:
+            total_steps: how many steps a run under way will take, once that is known.
+
+        Raises:
+            CannotWrite: where it cannot be written, or the run was removed while it was under way.
+        """
+        if status not in FOLLOWING[self.status()] or not self.directory.is_dir():
+            raise Vanished(self.directory / "run.json")
+        if status in RESULTS:
+            seal(self.directory, self.run.key, status)
         error = None
         if failure is not None:
             error = {name: getattr(failure, name) for name in ("message", "node", "rank", "traceback")}
@@ -110,8 +180,10 @@ class Entry:
                 "key": self.run.key,
                 "status": status,
                 **({} if total_steps is None else {"total_steps": total_steps}),
+                **({"launcher": Process.this().as_json()} if status == "running" else {}),
                 "error": error,
                 "spec": self.run.resolved(),
+                **({"files": self.run.files} if self.run.files else {}),
                 "version": version("gossipsim"),
             },
         )
@@ -131,15 +203,15 @@ class Experiment:
         Raises:
             ConfigError: where `exp_id` does not exist, or no directory can be made.
         """
-        try:
+        with _refusing(), writing(Path(plan.workflow)):
             directory = cls.choose(plan, exp_id=exp_id, new=new)
             return cls(plan, directory if directory is not None else next_experiment(Path(plan.workflow)))
-        except OSError as error:
-            raise ConfigError([f"workflow: cannot write results to {plan.workflow}: {error.strerror}"]) from error
 
     @classmethod
     def choose(cls, plan: Plan, *, exp_id: int | None = None, new: bool = False) -> Path | None:
         """The directory to go on in: `exp_id`'s, or that of an incomplete experiment of the same configuration.
+
+        An experiment is complete where all runs have a result and tables and report have been made.
 
         Raises:
             ConfigError: where `exp_id` does not exist.
@@ -154,7 +226,9 @@ class Experiment:
             return directory
         for directory in reversed([] if new else existing):
             experiment = cls(plan, directory)
-            if experiment._recorded_key() == experiment.key and experiment.pending():
+            if experiment._recorded_key() != experiment.key:
+                continue
+            if (directory / UNFINISHED).exists() or experiment.pending():
                 return directory
         return None
 
@@ -163,12 +237,45 @@ class Experiment:
         """Identifies the configuration: the SHA-256 of its runs' keys."""
         return hashlib.sha256("".join(run.key for run in self.plan.runs).encode()).hexdigest()
 
-    def pending(self, *, skip_existing: bool = True) -> list[Entry]:
-        """The runs that have no result yet; all of them where existing results do not count."""
-        return [entry for entry in self.entries if not (skip_existing and entry.status() in RESULTS)]
+    def pending(self) -> list[Entry]:
+        """The runs that have no result yet, or one that is not what was written."""
+        return [entry for entry in self.entries if not entry.has_result()]
+
+    def cautions(self) -> list[str]:
+        """Results that are not trusted, and why, and how many have no manifest to be compared with."""
+        results = {entry: found for entry in self.entries if (found := entry.doubts()) is not None}
+        changed = [f"{entry.directory}: {', '.join(found)}" for entry, found in results.items() if found]
+        told = [f"{text}; it is not taken for a result" for text in changed[:MOST_TOLD]]
+        if len(changed) > MOST_TOLD:
+            told.append(f"{len(changed) - MOST_TOLD} more results are not what was written")
+        if unsealed := sum(not is_sealed(entry.directory) for entry in results):
+            told.append(f"{unsealed} of {len(results)} results have no {MANIFEST} to be checked by, and are trusted")
+        return told
+
+    def begin_anew(self) -> list[Entry]:
+        """All runs, none of which goes on from a checkpoint."""
+        for entry in self.entries:
+            Folder(entry.directory, entry.run.key).clear()
+        return self.entries
 
     def describe(self, command: Sequence[str] | None = None) -> None:
-        """Writes config.json, resolved.json and env.json."""
+        """Writes config.json, resolved.json and env.json, and tidies up what killed processes have left.
+
+        Raises:
+            ConfigError: where they cannot be written.
+        """
+        with _refusing():
+            with writing(self.directory):
+                self._tidy()
+            self._describe(command)
+
+    def _tidy(self) -> None:
+        remove_temporaries(self.directory)
+        for entry in self.entries:
+            if entry.has_result():
+                Folder(entry.directory, entry.run.key).clear()
+
+    def _describe(self, command: Sequence[str] | None) -> None:
         write_json(self.directory / "config.json", self.plan.document)
         runs = [
             {
@@ -189,18 +296,40 @@ class Experiment:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second launcher, and jobs of a cluster, out of the directory.
+        """Keeps a second launcher, and jobs of a cluster, out of the directory; it is unfinished until the block ends.
 
         Raises:
-            ConfigError: where another launcher is at work in it.
+            ConfigError: where another launcher is at work in it, or it cannot be written to.
         """
-        with occupied(self.directory):
+        with ExitStack() as stack:
+            with _refusing():
+                stack.enter_context(occupied(self.directory))
+                with writing(self.directory):
+                    (self.directory / UNFINISHED).touch()
             yield
+            with writing(self.directory):
+                (self.directory / UNFINISHED).unlink(missing_ok=True)
 
-    def finish(self) -> Results:
-        """Writes the tables and reads everything back."""
-        write_tables(self.directory)
-        return load(self.directory)
+    def finish(self, failures: Mapping[Path, Failure]) -> Results:
+        """Reads everything back, and writes the tables.
+
+        Args:
+            failures: by directory of the run, also of those whose run.json cannot be written to say so.
+
+        Raises:
+            CannotWrite: where the tables cannot be written, or the experiment is not there any more.
+        """
+        try:
+            results = load(self.directory)
+        except FileNotFoundError as error:
+            raise Vanished(self.directory) from error
+        runs = [
+            replace(run, status="failed", error=vars(failures[run.directory])) if run.directory in failures else run
+            for run in results.runs
+        ]
+        results = replace(results, runs=runs)
+        write_tables(results)
+        return results
 
     def _recorded_key(self) -> str | None:
         try:
@@ -211,31 +340,14 @@ class Experiment:
 
 
 @contextmanager
-def occupied(directory: Path, *, shared: bool = False, patience: float = 0) -> Iterator[None]:
-    """Holds an experiment directory alone, or together with others whose runs are not ours.
-
-    Raises:
-        ConfigError: where it is held by somebody else for longer than `patience` seconds.
-    """
-    deadline = time.monotonic() + patience
+def _refusing() -> Iterator[None]:
+    """Before anything has begun, a disk that takes nothing is as a wrong configuration: choose another place."""
     try:
-        file = (directory / ".lock").open("a")
-    except OSError as error:
-        raise ConfigError([f"{directory}: cannot write here: {error.strerror}"]) from error
-    with file:
-        while True:
-            try:
-                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    message = "another launcher is at work here; wait for it, or begin anew with --new"
-                    raise ConfigError([f"{directory}: {message}"]) from None
-                time.sleep(0.2)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+        yield
+    except Occupied as error:
+        raise ConfigError([str(error)]) from error
+    except CannotWrite as error:
+        raise ConfigError([f"{error} (--workflow DIR is another place)"]) from error
 
 
 def _entries(plan: Plan, directory: Path) -> list[Entry]:
@@ -251,19 +363,3 @@ def _entries(plan: Plan, directory: Path) -> list[Entry]:
         )
         for run in plan.runs
     ]
-
-
-def environment(command: Sequence[str] | None = None) -> dict[str, Any]:
-    """What a reader needs to know about where results come from."""
-    packages = ("gossipsim", "torch", "numpy", "networkx", "scipy")
-    return {
-        "command": shlex.join(command or [Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads_per_process": torch.get_num_threads(),
-        "packages": {name: version(name) for name in packages},
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }

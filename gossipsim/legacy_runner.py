@@ -20,8 +20,9 @@ from gossipsim.legacy import Flags, checks, matrix, single
 from gossipsim.legacy.flags import Constraint, Env, Heterogeneity, Optimizer, Strategy, Task
 from gossipsim.legacy.modes import Size
 from gossipsim.options import Options, parse_processes, parse_seeds
+from gossipsim.program import BAD_CONFIGURATION, INTERRUPTED
 from gossipsim.results import experiment_in, load
-from gossipsim.runner import BAD_CONFIGURATION, INTERRUPTED, run_options
+from gossipsim.runner import run_options
 
 Mode = Literal["single", "matrix", "checks"]
 

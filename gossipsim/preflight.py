@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+import re
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from gossipsim.config import ConfigError
-from gossipsim.nodes import needs_closure
+from gossipsim.nodes import needs_closure, refusal, stacked_obstacle
 from gossipsim.parts import Parts
 from gossipsim.spec import in_one_line
 from gossipsim.streams import generator, global_stream
+
+SHARE_OF_MEMORY = 75
+"""Percent of the free memory that a check may use; others want some, too."""
 
 Check = Callable[[Parts], object]
 
@@ -38,6 +45,7 @@ def check(parts: Parts, done: set[str]) -> None:
         (_model, (run.task, run.model, run.trainer, parts.count)),
         (_compression, (run.task, run.model, run.trainer, run.network, run.strategy)),
         (_optimizer, (run.task, run.model, run.optimizer, run.strategy, run.trainer)),
+        (_engine, (run.task, run.model, run.optimizer, run.strategy, run.trainer, run.network)),
     ]
     for check_, subject in checks:
         key = f"{check_.__name__}{json.dumps(subject, sort_keys=True, default=str)}"
@@ -52,6 +60,27 @@ def check(parts: Parts, done: set[str]) -> None:
         raise ConfigError(problems)
 
 
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Makes what does not fit in memory an error of its spec, where Linux would end this process without a word."""
+    free, used = _kilobytes("/proc/meminfo", "MemAvailable"), _kilobytes("/proc/self/status", "VmData")
+    limit, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if free and used and limit == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_DATA, (1024 * used + SHARE_OF_MEMORY * free // 100 * 1024, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
+def _kilobytes(file: str, key: str) -> int | None:
+    """A figure of the kernel's; None on another system."""
+    with suppress(OSError):
+        found = re.search(rf"^{key}:\s*(\d+) kB$", Path(file).read_text(), re.MULTILINE)
+        return int(found[1]) if found else None
+    return None
+
+
 def _trainer(parts: Parts) -> object:
     return parts.trainer
 
@@ -62,6 +91,8 @@ def _shards(parts: Parts) -> object:
 
 def _network(parts: Parts) -> None:
     network, claims = parts.network, parts.claims
+    with parts.blame_network():
+        network.certificate()  # also told of a network that the strategy does not use
     if parts.count > 1 and claims.over == "graph":
         with parts.blame_network():
             errors, _ = network.problems(claims.needs - {"reliable"})
@@ -152,7 +183,8 @@ def _size(parts: Parts, model: nn.Module) -> None:
     """A task whose optimum does not depend on the model is about models of that many parameters."""
     run = parts.run
     optimum = getattr(parts.task, "optimum", None)
-    found = optimum() if optimum is not None and "model" not in inspect.signature(optimum).parameters else None
+    with parts.blame("task"):
+        found = optimum() if optimum is not None and "model" not in inspect.signature(optimum).parameters else None
     size = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if found is not None and size != found.x.numel():
         raise ConfigError(
@@ -175,3 +207,11 @@ def _optimizer(parts: Parts) -> None:
                 "use LocalThenGossip or GossipThenLocal, or an optimizer without a closure"
             ]
         )
+
+
+def _engine(parts: Parts) -> None:
+    """Whether nodes can be stacked, where that is asked for."""
+    if getattr(parts.trainer, "engine", None) != "stacked":
+        return
+    if (obstacle := stacked_obstacle(parts.recipe())) is not None:
+        raise ConfigError([f"{parts.run.origins.of('trainer.params.engine')}: {refusal(obstacle)}"])

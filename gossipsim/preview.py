@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from gossipsim.config import Plan
@@ -18,18 +18,16 @@ from gossipsim.execution import Local
 from gossipsim.experiment import Entry, Experiment
 from gossipsim.options import Options
 from gossipsim.parts import Parts
+from gossipsim.parts.cautions import known_eigenvalues
 from gossipsim.results import LABELS
 from gossipsim.strategies import stability_limit
-
-MAX_EIGENVALUES = 500
-"""Nodes up to which `plan` finds all eigenvalues of W for the largest stable step size."""
 
 
 def would_run(plan: Plan, options: Options) -> tuple[Experiment, list[Entry]]:
     """The experiment that these options go on with, or a new one, and its runs without a result."""
     directory = Experiment.choose(plan, exp_id=options.exp_id, new=options.new)
     experiment = Experiment(plan, directory or Path(plan.workflow) / "exp_new")
-    return experiment, experiment.pending(skip_existing=options.skip_existing)
+    return experiment, experiment.pending() if options.skip_existing else experiment.entries
 
 
 def runs_survey(experiment: Experiment, pending: list[Entry]) -> dict[str, Any]:
@@ -40,7 +38,7 @@ def runs_survey(experiment: Experiment, pending: list[Entry]) -> dict[str, Any]:
             "seed": entry.run.seed,
             "swept": entry.run.cell,
             "key": entry.run.key,
-            "status": entry.status(),
+            "status": entry.state(),
             "to_do": entry in pending,
         }
         for entry in experiment.entries
@@ -139,7 +137,7 @@ def list_cells(console: Console, experiment: Experiment, found: dict[str, Any]) 
         ]
         done = f"{row['complete']}/{row['complete'] + row['missing']}"
         shown = [done, str(row["nodes"]), *numbers, f"{row['parameters']:,}", *sizes, _duration(cost["seconds"])]
-        table.add_row(*[row[name] for name in labels], *shown)
+        table.add_row(*[escape(row[name]) for name in labels], *shown)
     console.print(table)
     console.print(
         "done: runs with a result. per round, in all: bytes that all nodes send, in a run. memory: of one process, "
@@ -207,13 +205,11 @@ def _claims(parts: Parts) -> str:
 def _limits(parts: Parts) -> list[str]:
     """The largest stable step size times curvature on this graph, where it is known."""
     claims, network = parts.claims, parts.network
-    if claims.characteristic is None or claims.over != "graph" or network.period != 1 or parts.count > MAX_EIGENVALUES:
+    eigenvalues = known_eigenvalues(claims, network) if claims.over == "graph" else None
+    if eigenvalues is None or claims.characteristic is None:
         return []
-    certificate = network.certificate()
-    if not certificate["symmetric"]:
-        return []
-    limit = stability_limit(claims.characteristic, np.linalg.eigvalsh(network.matrix(0).toarray()).tolist())
-    return [f"{limit:.4g} on {certificate['name'].rpartition('.')[2]}({parts.count})"]
+    limit = stability_limit(claims.characteristic, eigenvalues)
+    return [f"{limit:.4g} on {network.certificate()['name'].rpartition('.')[2]}({parts.count})"]
 
 
 def _print_todo(console: Console, pending: int, runs: int) -> None:

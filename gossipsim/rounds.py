@@ -26,7 +26,7 @@ def play(strategy: Strategy, nodes: Nodes, mix: Mix, *, mixes_state: bool = Fals
         mixes_state: whether optimizer state is averaged whenever the rows are.
     """
     exchanges = mix.exchanges
-    if mix.present.all():
+    if mix.complete:
         strategy.round(nodes, mix)
     elif mix.present.any():
         with nodes.without(~mix.present):

@@ -7,40 +7,39 @@ are imported when a run begins, so that `--help` answers at once.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from gossipsim.options import Options, parse_jobs, parse_overrides, parse_processes, parse_seeds, parse_track
+from gossipsim.options import (
+    ALLOW,
+    Options,
+    overrides_of,
+    parse_allow,
+    parse_jobs,
+    parse_processes,
+    parse_seeds,
+    parse_track,
+)
+from gossipsim.program import BAD_CONFIGURATION, FAILED, INTERRUPTED, OK, call
+from gossipsim.spec import printable
 
 if TYPE_CHECKING:
     from gossipsim.config import Plan
-    from gossipsim.execution import Observer
-    from gossipsim.experiment import Entry, Experiment
     from gossipsim.results import Results
-    from gossipsim.world import ProcessGroup
-
-OK, FAILED, BAD_CONFIGURATION, INTERRUPTED = 0, 1, 2, 130
+    from gossipsim.world import Transport
 
 SECONDS_TO_SPEAK = 5.0
 """How long other ranks of a torchrun job wait before they exit, while rank 0 prints what is wrong."""
 
 WIDTH_OF_A_FILE = 160
 """Columns of tables that go to a file or a pipe."""
-
-
-class Executor(Protocol):
-    """Runs entries one way or another: :class:`gossipsim.execution.Local` or `Joined`."""
-
-    def execute(self, entries: list[Entry], observer: Observer) -> None: ...
 
 
 def run(
@@ -50,6 +49,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     workflow: str | Path | None = None,
     report: bool = False,
+    allow: Sequence[str] = (),
 ) -> Results:
     """Runs an experiment and reads it back.
 
@@ -60,15 +60,18 @@ def run(
         overrides: {dotted path: value}, as `--set` on the command line.
         workflow: where the experiment directories go, in place of the config's `workflow`.
         report: also make plots and report.html (`gossipsim report DIR` does so later).
+        allow: prefixes such as "torch.optim"; class paths outside of them and of gossipsim are errors. None given: no
+            such limit.
 
     Returns:
         The experiment's runs; one that failed or diverged is there with its status.
 
     Raises:
         ConfigError: for a bad configuration, with every error in it; nothing is written then.
+        CannotWrite: where the disk does not take the tables; what runs have left is there.
     """
     changes = dict(overrides or {}) | ({"workflow": str(workflow)} if workflow is not None else {})
-    options = Options(config, processes, changes, report=report)
+    options = Options(config, processes, changes, report=report, allow=parse_allow(allow))
     return run_locally(options, Console(quiet=True))
 
 
@@ -80,7 +83,7 @@ def make_plan(options: Options) -> tuple[Plan, list[str]]:
     """
     from gossipsim.config import ConfigError, plan
 
-    made = plan(options.config, overrides=options.overrides, seeds=options.seeds)
+    made = plan(options.config, overrides=options.overrides, seeds=options.seeds, allow=options.allow)
     from gossipsim.experiment import preflight  # torch: a misspelt file name is told without it
 
     problems = _process_problems(made, options)
@@ -112,6 +115,7 @@ def run_locally(options: Options, console: Console) -> Results:
     plan, warnings = make_plan(options)
     import torch._dynamo  # noqa: F401  the first optimizer imports it: once here, not in every forked rank
 
+    from gossipsim.conduct import conduct
     from gossipsim.display import announce
     from gossipsim.execution import Local
     from gossipsim.experiment import Experiment
@@ -119,19 +123,23 @@ def run_locally(options: Options, console: Console) -> Results:
     experiment = Experiment.open(plan, exp_id=options.exp_id, new=options.new)
     with experiment.locked():
         experiment.describe()
-        pending = experiment.pending(skip_existing=options.skip_existing)
-        announce(console, experiment, len(pending), warnings)
-        return _conduct(experiment, pending, Local(options.processes, options.jobs), console, options)
+        pending = experiment.pending() if options.skip_existing else experiment.begin_anew()
+        announce(console, experiment, len(pending), warnings + experiment.cautions())
+        return conduct(experiment, pending, Local(options.processes, options.jobs), console, options)
 
 
 def _run_joined(
-    options: Options, plan: Plan, warnings: list[str], transport: ProcessGroup, console: Console
+    options: Options, plan: Plan, warnings: list[str], transport: Transport, console: Console, *, first: bool
 ) -> Results | None:
-    """All runs on the ranks of a torchrun job; rank 0 keeps the books and returns the results."""
+    """All runs on the ranks of a torchrun job; rank 0 keeps the books and returns the results.
+
+    Where this is not the first attempt, torchrun has lost a rank, and all go on with what there is.
+    """
+    from gossipsim.conduct import conduct
     from gossipsim.config import ConfigError
     from gossipsim.display import FailuresOnly, announce
-    from gossipsim.execution import Joined
     from gossipsim.experiment import Experiment
+    from gossipsim.joined import Joined
 
     joined = Joined(transport)
     if joined.rank != 0:
@@ -145,71 +153,19 @@ def _run_joined(
         return None
     with ExitStack() as stack:
         try:
-            experiment = Experiment.open(plan, exp_id=options.exp_id, new=options.new)
+            experiment = Experiment.open(plan, exp_id=options.exp_id, new=options.new and first)
             stack.enter_context(experiment.locked())
             experiment.describe()
         except BaseException:
             joined.agree(None)
             raise
-        pending = experiment.pending(skip_existing=options.skip_existing)
+        pending = experiment.pending() if options.skip_existing or not first else experiment.begin_anew()
         places = [experiment.entries.index(entry) for entry in pending]
         joined.agree({"directory": str(experiment.directory.resolve()), "pending": places})
-        announce(console, experiment, len(pending), warnings)
-        results = _conduct(experiment, pending, joined, console, options)
+        announce(console, experiment, len(pending), warnings + experiment.cautions())
+        results = conduct(experiment, pending, joined, console, options)
     transport.close()
     return results
-
-
-def _conduct(
-    experiment: Experiment, pending: list[Entry], executor: Executor, console: Console, options: Options
-) -> Results:
-    """Executes what is pending under a progress display, then makes tables and report; after Ctrl-C tables only."""
-    from gossipsim.display import Display, print_warnings
-    from gossipsim.observers import Observers, TotalSteps
-    from gossipsim.trackers import Tracking, open_trackers
-
-    trackers = open_trackers(options.track, experiment.directory, experiment.plan.name)
-    finished = False
-    try:
-        with (
-            Display(console, experiment.entries, pending) as display,
-            Tracking(trackers, lambda text: print_warnings(console, [text])) as tracking,
-        ):
-            executor.execute(pending, Observers(display, TotalSteps(), tracking))
-        finished = True
-    except KeyboardInterrupt:
-        left = len(experiment.pending())
-        done = f"{len(experiment.entries) - left} of {len(experiment.entries)} runs have a result"
-        raise KeyboardInterrupt(f"{done}; the same command resumes: {_resuming(sys.argv)}") from None
-    finally:
-        results = experiment.finish()
-        _make_report(experiment.directory, console, full=options.report and finished)
-    return results
-
-
-def _resuming(command: list[str]) -> str:
-    """The command that goes on with what this one has begun."""
-    program, *arguments = command
-    started_as = {"runner.py": "python -m gossipsim.runner", "__main__.py": "python -m gossipsim"}
-    again = [argument for argument in arguments if argument not in ("--new", "--no-skip-existing")]
-    return f"{started_as.get(Path(program).name, Path(program).name)} {shlex.join(again)}"
-
-
-def _make_report(directory: Path, console: Console, *, full: bool) -> None:
-    """The report reads files only and stands above this module: it is named, not imported.
-
-    The results are safe by now: what goes wrong here is told, and `gossipsim report` can try again.
-    """
-    from gossipsim.spec import locate
-
-    try:
-        locate("gossipsim.report.write_readme")(directory)
-        if full:
-            locate("gossipsim.report.build")(directory)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        warning = f"warning: no report ({reason}); try `gossipsim report {directory}`"
-        console.print(warning, style="yellow", markup=False, soft_wrap=True)
 
 
 def _preview(options: Options, console: Console, form: str) -> int:
@@ -219,22 +175,13 @@ def _preview(options: Options, console: Console, form: str) -> int:
     from gossipsim.preview import list_runs, runs_survey, would_run
 
     experiment, pending = would_run(plan, options)
+    warnings += experiment.cautions()
     if form == "json":
         console.print_json(data=runs_survey(experiment, pending) | {"warnings": warnings})
         return OK
     print_warnings(console, warnings)
     list_runs(console, experiment, pending)
     return OK
-
-
-def overrides_of(set_: list[str] | None, workflow: Path | None, device: str | None) -> dict[str, Any]:
-    """--set, and the options that are short for one."""
-    overrides = parse_overrides(set_ or [])
-    if workflow is not None:
-        overrides["workflow"] = str(workflow)
-    if device is not None:
-        overrides["trainer.params.device"] = device
-    return overrides
 
 
 def run_command(
@@ -261,6 +208,7 @@ def run_command(
         list[str] | None,
         typer.Option(metavar="TRACKER", help="Also log to tensorboard, wandb or trackio; may be given several times."),
     ] = None,
+    allow: Annotated[list[str] | None, typer.Option(metavar="PREFIX", help=ALLOW)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the runs; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
@@ -287,6 +235,7 @@ def run_command(
             skip_existing=not no_skip_existing,
             jobs=parse_jobs(jobs),
             track=parse_track(track or [], speaks=_speaks()),
+            allow=parse_allow(allow or []),
         )
     except ValueError as error:
         raise typer.Exit(_refuse([str(error)])) from error
@@ -300,7 +249,7 @@ def _refuse(errors: list[str]) -> int:
         time.sleep(SECONDS_TO_SPEAK)  # torchrun ends rank 0 as soon as another rank exits
         return BAD_CONFIGURATION
     for line in errors:
-        Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(printable(line), markup=False, highlight=False, soft_wrap=True)
     return BAD_CONFIGURATION
 
 
@@ -324,6 +273,7 @@ def terminal(*, quiet: bool = False) -> Console:
 def run_options(options: Options, preview: str | None = None) -> int:
     """Runs, or only shows what would run; returns the exit code."""
     from gossipsim.config import ConfigError
+    from gossipsim.results import CannotWrite
 
     console = terminal(quiet=not _speaks())
     try:
@@ -332,6 +282,9 @@ def run_options(options: Options, preview: str | None = None) -> int:
         results = _run_somewhere(options, console)
     except ConfigError as error:
         return _refuse(error.errors)
+    except CannotWrite as error:
+        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return FAILED
     except KeyboardInterrupt as interrupt:
         text = f"interrupted; {interrupt}" if str(interrupt) else "interrupted"
         console = Console(stderr=True, quiet=not _speaks())
@@ -354,11 +307,12 @@ def _run_somewhere(options: Options, console: Console) -> Results | None:
 
     plan, warnings = make_plan(options)
     try:
-        transport = joined_by_torchrun(plan.runs[0].trainer["params"].get("device", "cpu"))
+        joined = joined_by_torchrun(plan.runs[0].trainer["params"].get("device", "cpu"))
     except ValueError as error:
         raise ConfigError([str(error)]) from error
-    assert transport is not None
-    return _run_joined(options, plan, warnings, transport, console)
+    assert joined is not None
+    transport, attempt = joined
+    return _run_joined(options, plan, warnings, transport, console, first=attempt == 1)
 
 
 @contextmanager
@@ -379,7 +333,7 @@ def main() -> None:
     """Entry point of `python -m gossipsim.runner`."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(run_command)
-    app()
+    call(app)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from rich.console import Console
 from gossipsim.config import ConfigError
 from gossipsim.display import Display
 from gossipsim.execution import Local
-from gossipsim.experiment import RESULTS, Entry, Experiment, occupied
-from gossipsim.results import read_json, write_json
-from gossipsim.spec import use_import_path
+from gossipsim.experiment import Entry, Experiment
+from gossipsim.results import occupied, read_json, write_json
+from gossipsim.spec import allow_only, use_import_path
 
 SECONDS_TO_SUBMIT = 120.0
 """How long a job waits for the launcher that is still submitting its siblings."""
@@ -34,15 +34,17 @@ class Share:
     directory: Path
     entries: list[Entry]
     search_paths: list[Path]
+    allow: tuple[str, ...]
     executor: Local
 
     def __call__(self) -> dict[str, int]:
         """Executes the runs that have no result yet; returns how many runs there are of each status."""
+        allow_only(self.allow)
         use_import_path([str(path) for path in self.search_paths])
         import torch._dynamo  # noqa: F401  once here, not in every forked rank
 
         with occupied(self.directory, shared=True, patience=SECONDS_TO_SUBMIT):
-            pending = [entry for entry in self.entries if entry.status() not in RESULTS]
+            pending = [entry for entry in self.entries if not entry.has_result()]
             with Display(Console(width=160), self.entries, pending) as display:
                 self.executor.execute(pending, display)
         return dict(Counter(entry.status() for entry in self.entries))
@@ -133,4 +135,5 @@ def submit(
         paths = [Path(path).resolve() for path in experiment.plan.search_paths]
         parts = shares(pending, job_count=job_count, runs_per_job=runs_per_job)
         placed = [[Entry(one.run, one.directory.resolve()) for one in part] for part in parts]
-        return cluster.submit([Share(directory, part, paths, executor) for part in placed]) if placed else []
+        allow = experiment.plan.allow
+        return cluster.submit([Share(directory, part, paths, allow, executor) for part in placed]) if placed else []

@@ -11,6 +11,7 @@ with probability one half. The 624 words of the Mersenne Twister are therefore f
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,8 @@ def generator(seed: int, node: int | None, purpose: str, device: torch.device | 
     entropy = seed_sequence(seed, node, purpose)
     if torch.device(device).type != "cpu":
         return torch.Generator(device).manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
-    words = np.random.MT19937(entropy).state["state"]["key"]
+    words = entropy.generate_state(_WORDS, np.uint32)
+    words[0] = 1 << 31  # as numpy's MT19937 does: not all bits are zero
     stream = torch.Generator()
     state = stream.manual_seed(0).get_state()
     state[_STATE_OFFSET : _STATE_OFFSET + 8 * _WORDS].view(torch.int64)[:] = torch.from_numpy(words.astype(np.int64))
@@ -59,8 +61,41 @@ def draws(seed: int, purpose: str, index: int) -> np.random.Generator:
     >>> float(draws(0, "links", 7).random()) == float(draws(0, "links", 7).random())
     True
     """
-    key = seed_sequence(seed, None, purpose).generate_state(2, np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, index, 0]))
+    return np.random.Generator(np.random.Philox(key=stream_key(seed, None, purpose), counter=[0, 0, index, 0]))
+
+
+Integers = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+def stream_key(seed: int, node: int | None, purpose: str) -> tuple[int, int]:
+    """Two integers of 64 bits for one (seed, node, purpose)."""
+    first, second = seed_sequence(seed, node, purpose).generate_state(2, np.uint64)
+    return int(first), int(second)
+
+
+def orders(keys: Integers, passes: np.ndarray[Any, Any], m: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """A random order of m things for each of n streams, (n, m): a function of the stream's key, the pass and m.
+
+    Sorts m numbers of the stream's own SplitMix64 generator, of which the pass sets the start.
+
+    Args:
+        keys: what :func:`stream_key` gives, (n, 2). passes: non-negative integers, (n,).
+
+    Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
+    """
+    start = _mixed(keys[:, 0] + passes.astype(np.uint64) * _GOLDEN)
+    place = np.arange(1, m + 1, dtype=np.uint64)
+    return np.argsort(_mixed(start[:, None] + place * (keys[:, 1:] | np.uint64(1))), axis=1)
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mixed(z: Integers) -> Integers:
+    """The output function of SplitMix64."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 class global_stream:  # noqa: N801  used as a function, and entered for every gradient: a generator would be slower

@@ -1,4 +1,4 @@
-"""D2 takes W as it is: where lambda_min(W) < -1/3 small steps diverge, and the run is warned."""
+"""Where theory says that a run diverges, it is warned: D2 where lambda_min(W) < -1/3, SGD where lr is too large."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import gossipsim
 from gossipsim.results import Run
 
 
-def _run(folder: Path, topology: str, weights: str, strategy: str = "D2") -> Run:
+def _run(folder: Path, topology: str, weights: str, strategy: str = "D2", sgd: dict[str, float] | None = None) -> Run:
     config: dict[str, Any] = {
         "name": "unstable",
         "tasks": [
             {
                 "task": {"class": "gossipsim.tasks.QuadraticTask", "params": {"dim": 3, "condition": 1.0}},
                 "models": ["gossipsim.models.Vector"],
-                "optimizers": [{"class": "torch.optim.SGD", "params": {"lr": 0.05}}],
+                "optimizers": [{"class": "torch.optim.SGD", "params": sgd or {"lr": 0.05}}],
             }
         ],
         "trainer": {
@@ -51,3 +51,27 @@ def test_stability(topology: str, weights: str, strategy: str, stable: bool, tmp
         assert run.last["distance"] < 1e-6
     else:
         assert run.last["consensus"] > 1e6
+
+
+@pytest.mark.parametrize(
+    ("lr", "momentum", "strategy", "warned"),
+    [
+        (1.9, 0.0, "GossipThenLocal", False),  # |1 - a| < 1 up to a = 2
+        (2.1, 0.0, "GossipThenLocal", True),
+        (2.1, 0.9, "GossipThenLocal", False),  # what momentum allows is not known for every strategy
+        (0.65, 0.0, "LocalAndGossip", False),  # |lambda_min - a| < 1 with lambda_min = -1/3
+        (0.7, 0.0, "LocalAndGossip", True),
+        (2.1, 0.0, "AllReduce", True),
+    ],
+)
+def test_a_step_size_that_is_known_to_be_too_large(
+    lr: float, momentum: float, strategy: str, warned: bool, tmp_path: Path
+) -> None:
+    run = _run(tmp_path, "ring", "MetropolisHastings", strategy, {"lr": lr, "momentum": momentum})
+    said = [text for text in run.summary["warnings"] if "largest stable step" in text]
+    assert len(said) == warned
+    if warned:
+        assert f"lr = {lr:g} is more than" in said[0]
+        assert run.last["consensus"] + run.last["distance"] > 1e3
+    elif not momentum:
+        assert run.last["distance"] < 1e2

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
 
 from rich.console import Console
 
@@ -47,15 +50,29 @@ def tell_theory(console: Console, strategies: Sequence[Spec], *, shared: bool, w
 def _tell_side_by_side(console: Console, strategies: Sequence[Spec]) -> list[Outcome]:
     """On all cores; forked, so that torch need not be imported again."""
     told: list[Outcome] = []
-    workers = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        for spec, outcomes in zip(strategies, pool.map(_measured, strategies), strict=True):
-            told += _tell(console, display(normalise(spec)), outcomes)
+    workers = min(len(os.sched_getaffinity(0)), len(strategies))
+    context = get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in range(workers)]
+    processes = [
+        context.Process(target=_measure, args=(strategies[k::workers], theirs), daemon=True)
+        for k, (_, theirs) in enumerate(pipes)
+    ]
+    for process in processes:
+        process.start()
+    for _, theirs in pipes:
+        theirs.close()
+    for number, spec in enumerate(strategies):
+        outcomes = json.loads(pipes[number % workers][0].recv_bytes())
+        told += _tell(console, display(normalise(spec)), [Outcome(**each) for each in outcomes])
+    for process in processes:
+        process.join()
     return told
 
 
-def _measured(spec: Spec) -> list[Outcome]:
-    return list(of_strategy(subject_of(spec)))
+def _measure(strategies: Sequence[Spec], pipe: Connection[Any, Any]) -> None:
+    """The outcomes of each strategy, as JSON."""
+    for spec in strategies:
+        pipe.send_bytes(json.dumps([asdict(outcome) for outcome in of_strategy(subject_of(spec))]).encode())
 
 
 def _tell(console: Console, name: str, outcomes: Iterable[Outcome]) -> list[Outcome]:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from gossipsim.checks.gates import Verdict
+from gossipsim.spec import as_markdown
 
 _COLUMNS = ("", "gate", "wanted", "found", "runs")
 
@@ -19,7 +21,7 @@ def table(verdicts: Sequence[Verdict]) -> Table:
     for verdict in verdicts:
         style = "green" if verdict.passed else "red"
         mark, *rest = _row(verdict)
-        shown.add_row(f"[{style}]{mark}[/{style}]", *rest)
+        shown.add_row(f"[{style}]{mark}[/{style}]", *map(escape, rest))
     return shown
 
 
@@ -27,8 +29,8 @@ def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
     """The same as Markdown, with how many passed."""
     passed = sum(verdict.passed for verdict in verdicts)
     rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *map(_row, verdicts)]
-    lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    return "\n".join([f"# {title}", "", f"{passed} of {len(verdicts)} gates passed.", "", *lines, ""])
+    lines = [f"| {' | '.join(map(as_markdown, row))} |" for row in rows]
+    return "\n".join([f"# {as_markdown(title)}", "", f"{passed} of {len(verdicts)} gates passed.", "", *lines, ""])
 
 
 def plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from gossipsim.commands.refusal import refuse
-from gossipsim.options import Options, parse_overrides, parse_processes, parse_seeds
-from gossipsim.runner import FAILED, INTERRUPTED, OK, run_locally, terminal
+from gossipsim.options import Options, parse_allow, parse_overrides, parse_processes, parse_seeds
+from gossipsim.program import FAILED, INTERRUPTED, OK
+from gossipsim.runner import run_locally, terminal
 
 
 def check(
@@ -22,6 +23,7 @@ def check(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="As for run.")] = None,
     seeds: Annotated[str | None, typer.Option(help="As for run.")] = None,
     workflow: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(metavar="PREFIX", help="As for run.")] = None,
     strategy: Annotated[
         str | None,
         typer.Option(help="A strategy: class path, or JSON with class and params.", show_default=False),
@@ -37,17 +39,17 @@ def check(
     """
     if config is not None and strategy is not None:
         refuse("check: give a file or --strategy, not both")
-    if config is None and json_:
-        refuse("check: --json is for the gates of a file; give one")
+    if config is None and (json_ or allow):
+        refuse("check: --json and --allow are for the gates of a file; give one")
     try:
         overrides = parse_overrides(set_ or []) | ({} if workflow is None else {"workflow": str(workflow)})
         listed = parse_seeds(seeds) if seeds is not None else None
-        ranks = parse_processes(processes)
+        ranks, allowed = parse_processes(processes), parse_allow(allow or [])
     except ValueError as error:
         refuse(str(error))
     if config is None:
         raise typer.Exit(exit_code(lambda: _theory_holds(strategy)))
-    options = Options(config, processes=ranks, overrides=overrides, seeds=listed, new=True)
+    options = Options(config, processes=ranks, overrides=overrides, seeds=listed, new=True, allow=allowed)
     raise typer.Exit(exit_code(lambda: gates_pass(options, as_json=json_)))
 
 
@@ -80,7 +82,7 @@ def gates_pass(options: Options, *, as_json: bool = False) -> bool:
     from gossipsim.config import plan
     from gossipsim.results import write_text
 
-    made = plan(options.config, overrides=options.overrides, seeds=options.seeds)
+    made = plan(options.config, overrides=options.overrides, seeds=options.seeds, allow=options.allow)
     if not made.gates:
         raise ValueError(
             f'{options.config}: there is nothing to check; add "gates", e.g. '

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gossipsim.commands.refusal import refuse
-from gossipsim.runner import FAILED, terminal
+from gossipsim.program import FAILED
+from gossipsim.runner import terminal
 
 if TYPE_CHECKING:
     from gossipsim.results import Results

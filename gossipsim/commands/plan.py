@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from gossipsim.commands.refusal import refuse
-from gossipsim.options import Options, parse_jobs, parse_processes, parse_seeds
-from gossipsim.runner import make_plan, overrides_of, terminal
+from gossipsim.options import Options, overrides_of, parse_allow, parse_jobs, parse_processes, parse_seeds
+from gossipsim.runner import make_plan, terminal
 
 
 def plan(
@@ -21,6 +21,7 @@ def plan(
     exp_id: Annotated[int | None, typer.Option(min=1, help="As for run.")] = None,
     workflow: Annotated[Path | None, typer.Option(help="As for run.")] = None,
     jobs: Annotated[str, typer.Option(help="As for run.")] = "1",
+    allow: Annotated[list[str] | None, typer.Option(metavar="PREFIX", help="As for run.")] = None,
     no_time: Annotated[
         bool, typer.Option("--no-time", help="Play one round of each kind of run, and estimate no times.")
     ] = False,
@@ -43,11 +44,13 @@ def plan(
             seeds=parse_seeds(seeds) if seeds is not None else None,
             exp_id=exp_id,
             jobs=parse_jobs(jobs),
+            allow=parse_allow(allow or []),
         )
         made, warnings = make_plan(options)
         from gossipsim.preview import list_cells, survey, would_run
 
         experiment, pending = would_run(made, options)
+        warnings += experiment.cautions()
     except ConfigError as error:
         refuse("\n".join(error.errors))
     except ValueError as error:

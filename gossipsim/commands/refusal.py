@@ -6,10 +6,12 @@ from typing import NoReturn
 
 import typer
 
-from gossipsim.runner import BAD_CONFIGURATION
+from gossipsim.program import BAD_CONFIGURATION
+from gossipsim.spec import printable
 
 
 def refuse(message: str) -> NoReturn:
-    """Prints what is wrong on stderr and exits with the code for bad usage."""
-    typer.echo(message, err=True)
+    """Prints what is wrong on stderr, a line each, and exits with the code for bad usage."""
+    for line in message.split("\n"):
+        typer.echo(printable(line), err=True)
     raise typer.Exit(BAD_CONFIGURATION)

@@ -24,7 +24,7 @@ def report(
     except (FileNotFoundError, ValueError) as error:
         refuse(str(error))
     write_tables(results)
-    page = build(results.directory)
+    page = build(results)
     if as_json:
         plots = sorted((results.directory / "plots").rglob("*.png"))
         tables = [results.directory / name for name in ("results.csv", "results_mean.csv", "summary.json")]

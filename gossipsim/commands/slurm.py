@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gossipsim.commands.refusal import refuse
-from gossipsim.options import parse_jobs, parse_processes, parse_seeds
-from gossipsim.runner import FAILED, OK, overrides_of, terminal
+from gossipsim.options import ALLOW, overrides_of, parse_allow, parse_jobs, parse_processes, parse_seeds
+from gossipsim.program import FAILED, OK
+from gossipsim.runner import terminal
 
 if TYPE_CHECKING:
     from submitit import Job
@@ -31,6 +32,7 @@ def slurm(
     jobs: Annotated[str, typer.Option(help="Runs at a time within a job, as in `gossipsim run`.")] = "auto",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override a dotted path.")] = None,
     seeds: Annotated[str | None, typer.Option(help="0:5, 1,7 or 3, in place of the config's.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(metavar="PREFIX", help=ALLOW)] = None,
     exp_id: Annotated[int | None, typer.Option(min=1, help="Reuse exp_XXXX.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Begin a new exp_XXXX in any case.")] = False,
     workflow: Annotated[Path | None, typer.Option(help="Where exp_XXXX go.")] = None,
@@ -49,6 +51,7 @@ def slurm(
         wanted = None if seeds is None else parse_seeds(seeds)
         parameters: dict[str, Any] = {"timeout_min": _minutes(time), "cpus_per_task": cpus, "name": "gossipsim"}
         ranks, at_a_time = parse_processes(processes), parse_jobs(jobs)
+        allowed = parse_allow(allow or [])
     except ValueError as error:
         refuse(str(error))
     if gpus:
@@ -62,7 +65,7 @@ def slurm(
 
     try:
         check_cluster(executor)
-        made = plan(config, overrides=overrides, seeds=wanted)
+        made = plan(config, overrides=overrides, seeds=wanted, allow=allowed)
         preflight(made)
         experiment = Experiment.open(made, exp_id=exp_id, new=new)
         cluster = Cluster(experiment.directory, executor, parameters)
@@ -102,8 +105,8 @@ def _finish(experiment: Experiment, submitted: list[Job[Any]]) -> int:
     for job in submitted:
         if (error := job.exception()) is not None:
             typer.echo(f"job {job.job_id}: {error}", err=True)
-    results = experiment.finish()
-    write_readme(experiment.directory)
-    build(experiment.directory)
+    results = experiment.finish({})
+    write_readme(results)
+    build(results)
     close(terminal(), results, report=True)
     return FAILED if results.failed or experiment.pending() else OK

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gossipsim.commands.refusal import refuse
+from gossipsim.program import FAILED, OK
 from gossipsim.runner import terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from gossipsim.progress import Snapshot
+
+NOBODY = "nobody is at work here; the command that began this experiment resumes it"
 
 
 def watch(
@@ -27,7 +30,8 @@ def watch(
     """Watch an experiment from its files, also from another machine: gossipsim watch workflow/quickstart
 
     Runs under way with their steps, latest loss, speed and time left, and how the others ended. Ends when every run is
-    complete, diverged or failed. Where the output is not a terminal it prints a line whenever a run has ended.
+    complete, diverged or failed, and with exit code 1 where others are left and nobody is at work any more. Where the
+    output is not a terminal it prints a line whenever a run has ended.
     """
     from gossipsim.progress import read_snapshot
     from gossipsim.results import experiment_in
@@ -36,29 +40,31 @@ def watch(
     try:
         snapshot = read_snapshot(experiment_in(directory))
         if as_json:
-            _print_json(snapshot, once, interval)
+            snapshot = _print_json(snapshot, once, interval)
         elif once:
             console.print(_picture(snapshot))
         else:
-            _follow(console, snapshot, interval)
+            snapshot = _follow(console, snapshot, interval)
     except (FileNotFoundError, ValueError) as error:
         refuse(str(error))
     except KeyboardInterrupt:
         raise typer.Exit from None
+    raise typer.Exit(FAILED if snapshot.abandoned and not once else OK)
 
 
-def _print_json(snapshot: Snapshot, once: bool, interval: float) -> None:
+def _print_json(snapshot: Snapshot, once: bool, interval: float) -> Snapshot:
     from gossipsim.progress import read_snapshot
 
     typer.echo(json.dumps(snapshot.as_json()))
-    while not (once or snapshot.ended):
+    while not (once or snapshot.ended or snapshot.abandoned):
         time.sleep(interval)
         snapshot = read_snapshot(snapshot.directory, snapshot)
         typer.echo(json.dumps(snapshot.as_json()))
+    return snapshot
 
 
-def _follow(console: Console, snapshot: Snapshot, interval: float) -> None:
-    """Draws in place on a terminal; elsewhere a line whenever the counts have changed."""
+def _follow(console: Console, snapshot: Snapshot, interval: float) -> Snapshot:
+    """Draws in place on a terminal; elsewhere a line whenever the counts have changed. Returns what it saw last."""
     from rich.live import Live
 
     from gossipsim.progress import read_snapshot
@@ -70,8 +76,10 @@ def _follow(console: Console, snapshot: Snapshot, interval: float) -> None:
                 live.update(_picture(snapshot), refresh=True)
             elif told != (told := snapshot.statuses):
                 _plain(console, snapshot.sentence())
-            if snapshot.ended:
-                return
+            if snapshot.abandoned and not console.is_terminal:
+                _plain(console, NOBODY)
+            if snapshot.ended or snapshot.abandoned:
+                return snapshot
             time.sleep(interval)
             snapshot = read_snapshot(snapshot.directory, snapshot)
 
@@ -91,6 +99,6 @@ def _picture(snapshot: Snapshot) -> RenderableType:
         head,
         draw([run.line() for run in snapshot.under_way], snapshot.overall(), snapshot.varying),
     ]
-    if not (snapshot.under_way or snapshot.ended):
-        parts.append(Text("no run is under way; the command that began this experiment resumes it", style="dim"))
+    if snapshot.abandoned:
+        parts.append(Text(NOBODY, style="dim"))
     return Group(*parts)

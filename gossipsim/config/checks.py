@@ -34,6 +34,16 @@ def _defines(target: type, name: str) -> bool:
     return any(name in base.__dict__ for base in target.__mro__)
 
 
+def _task(target: type) -> str | None:
+    """A class whose methods speak of no part of a task is none, however it may fill itself in."""
+    parts = ("input_shape", "num_classes", "train", "loss_fn", "metrics_fn")
+    methods = [inspect.unwrap(each) for base in target.__mro__ for each in vars(base).values() if callable(each)]
+    named = {name for each in methods for name in getattr(getattr(each, "__code__", None), "co_names", ())}
+    if hasattr(target, "__getattr__") or any(hasattr(target, part) or part in named for part in parts):
+        return None
+    return f"has no {', '.join(parts[:-1])} and {parts[-1]}"
+
+
 def _graph_source(target: type) -> str | None:
     graph = getattr(sys.modules.get("networkx"), "Graph", None)
     if _defines(target, "graph") or (graph is not None and issubclass(target, graph)):
@@ -53,7 +63,7 @@ class Kind:
 
 
 KINDS = {
-    "task": Kind("a task", offered=("nodes",)),
+    "task": Kind("a task", _task, offered=("nodes",)),
     "model": Kind("a model", _subclass_of("torch.nn", "Module"), offered=("input_shape", "num_classes")),
     "optimizer": Kind("an optimizer", _subclass_of("torch.optim", "Optimizer"), leading=1),
     "schedule": Kind("a learning-rate schedule", _with_methods("step"), leading=1),
@@ -65,6 +75,15 @@ KINDS = {
     "links": Kind("a model of links", _with_methods("deliver", "present", "clock", "loses", "problems", "cautions")),
     "compression": Kind("a compressor", _with_methods("encode", "decode", "nbytes")),
 }
+
+
+def _gives_a_value(target: Any, kind: Kind) -> str | None:
+    """Of a function that says what it returns, and that this is no object at all."""
+    if kind.called_with or not inspect.isfunction(target):
+        return None
+    returned = inspect.get_annotations(target).get("return", "")
+    name = returned if isinstance(returned, str) else getattr(returned, "__name__", str(returned))
+    return f"returns {name}" if name in ("None", "bool", "bytes", "complex", "float", "int", "str") else None
 
 
 def is_checkable(spec: Any) -> bool:
@@ -87,7 +106,7 @@ def spec_problems(kind_name: str, spec: Any) -> list[tuple[Path, str]]:
         target = locate(spec["class"])
     except LocateError:
         target = None
-    wrong = kind.wrong(target) if inspect.isclass(target) else None
+    wrong = kind.wrong(target) if inspect.isclass(target) else _gives_a_value(target, kind)
     if wrong:
         # What the signature of a wrong class says is of no use.
         return [(("class",), f"'{spec['class']}' cannot be {kind.noun}: it {wrong}")]

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from gossipsim.faults import Fault
 from gossipsim.spec import Path, did_you_mean, show
 
 DEFAULT_TRAINER = "gossipsim.trainers.SupervisedTrainer"
@@ -31,6 +32,9 @@ DEFAULT_PARTITION = "gossipsim.data.IID"
 DEFAULT_TOPOLOGY = "gossipsim.network.ring"
 DEFAULT_WEIGHTS = "gossipsim.network.MetropolisHastings"
 ONE_NODE_TOPOLOGY = "gossipsim.network.complete"
+
+MAX_NODES = 1_000_000
+"""More are a mistake: their graph alone would not fit in memory."""
 
 _NAME = re.compile(r"[^\s/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]{0,99}")
 
@@ -83,7 +87,7 @@ class OptimizerSpec(Spec):
 class Network(Strict):
     """Who talks to whom, and with which weights."""
 
-    nodes: int | None = Field(None, ge=1, description="Number of nodes.")
+    nodes: int | None = Field(None, ge=1, le=MAX_NODES, description="Number of nodes.")
     topology: Spec = Field(
         Spec.model_validate(DEFAULT_TOPOLOGY),
         validate_default=False,
@@ -204,11 +208,12 @@ class Experiment(Sections):
         description="Dotted path -> values; cross product. E.g. network.nodes, strategy, optimizer.params.lr.",
     )
     zip: dict[str, Values] = Field(default_factory=dict, description="Dotted path -> values; paired lists.")
+    faults: list[Fault] = Field(default_factory=list, description="What goes wrong on purpose, in every run.")
 
     @field_validator("name")
     @classmethod
     def _name_is_a_folder(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or not name.isprintable():
             raise PydanticCustomError(
                 "name", "expected up to 100 characters that a folder name can hold (no '/', no leading dot)"
             )
@@ -275,18 +280,18 @@ def _in_our_words(adapter: TypeAdapter[Any], path: Path, details: Any) -> tuple[
         return path, f"unknown key{did_you_mean(str(path[-1]), keys)}; allowed: {', '.join(keys)}"
     if kind in _EXPECTED:
         return path, f"expected {_EXPECTED[kind]}, got {show(value)}"
-    bounds = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">")}
+    bounds = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">"), "less_than_equal": ("le", "<=")}
     if kind in bounds:
         name, sign = bounds[kind]
         noun = "a number" if sign == ">" else "an integer"
-        return path, f"expected {noun} {sign} {context[name]:g}, got {show(value)}"
+        return path, f"expected {noun} {sign} {context[name]:,.15g}, got {show(value)}"
     if kind == "too_short":
         return path, f"expected at least one entry, got an empty {'list' if isinstance(value, list) else 'object'}"
     if kind in ("string_too_short", "string_too_long"):
         return path, f"expected 1 to 100 characters, got {show(value)}"
     if kind == "literal_error":
         return path, f"expected {context['expected']}, got {show(value)}"
-    shown = "" if kind in ("zip", "seeds", "gate", "selection") else f", got {show(value)}"
+    shown = "" if kind in ("zip", "seeds", "gate", "selection", "fault") else f", got {show(value)}"
     return path, f"{details['msg']}{shown}"
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gossipsim.spec import is_spec
+from gossipsim.spec import is_spec, printable
 
 _LONGEST = 60
 _LONGEST_VALUE = 24
@@ -21,7 +21,7 @@ def display(spec: str | Mapping[str, Any]) -> str:
     if isinstance(spec, str):
         return spec.rpartition(".")[2]
     if spec.get("name"):
-        return str(spec["name"])
+        return printable(str(spec["name"]))
     params = spec.get("params")
     given = dict(params) if isinstance(params, Mapping) else {}
     given |= {key: value for key, value in spec.items() if key not in ("class", "params", "name")}
@@ -41,7 +41,7 @@ def display(spec: str | Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     if is_spec(value):
         return display(value)
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    text = printable(value) if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gossipsim.config.json_source import Source
-from gossipsim.spec import Path, dotted
+from gossipsim.spec import Path, dotted, printable
 
 _TOKEN = re.compile(r"\[(\d+)\]|\[\"((?:[^\"\\]|\\.)*)\"\]|([^.\[\]]+)")
 
@@ -16,8 +16,8 @@ class ConfigError(Exception):
     """A configuration that cannot be run. `errors` has one line each: ``file:line: path: what is wrong``."""
 
     def __init__(self, errors: Sequence[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = list(errors)
+        self.errors = [printable(line) for line in errors]
+        super().__init__("\n".join(self.errors))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
         return type(self), (self.errors,)
@@ -119,7 +119,7 @@ class Errors:
         self.add_line(anchor.source.label, anchor.line() or 0, f"{place}: {message}", anchor.whole)
 
     def add_line(self, label: str, line: int, text: str, last: bool = False) -> None:
-        self._found.setdefault(" ".join(text.split("\n")), (last, label, line, len(self._found)))
+        self._found.setdefault(text, (last, label, line, len(self._found)))
 
     def add_source(self, source: Source) -> None:
         """What is wrong with the text of a source."""

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from gossipsim.config.checks import is_checkable, spec_problems
 from gossipsim.config.crossed import Entry, Part, Row, Step, rows, with_candidates, with_steps
 from gossipsim.config.documents import Crossed, Document, load, task_directories
+from gossipsim.config.faults import all_faults, of_environment
 from gossipsim.config.json_source import Source, plain
 from gossipsim.config.models import CROSSED, EXPERIMENT, SECTIONS, Experiment, shape_errors
 from gossipsim.config.names import cell_label, display, distinct, short_paths
@@ -29,7 +30,8 @@ from gossipsim.config.sweep import (
     path_problem,
     set_at,
 )
-from gossipsim.spec import Path, dotted, use_import_path
+from gossipsim.faults import Fault
+from gossipsim.spec import Path, allow_only, dotted, use_import_path
 
 MAX_RUNS = 100_000
 _OTHER_KEYS = tuple(field.alias or name for name, field in Experiment.model_fields.items() if name not in SECTIONS)
@@ -40,16 +42,19 @@ def plan(
     *,
     overrides: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
+    allow: Sequence[str] = (),
 ) -> Plan:
     """Reads and checks a configuration, a file or a dict, and lists its runs. Nothing is built or written.
 
     `overrides` maps dotted paths to values and is applied first; an override of a swept path ends that sweep,
-    and one below a swept path holds in every cell. `seeds` replaces those of the configuration.
+    and one below a swept path holds in every cell. `seeds` replaces those of the configuration. Class paths are
+    limited to those that begin with one of `allow`, where there are any, and to gossipsim's parts.
 
     Raises:
         ConfigError: with every mistake that was found.
     """
-    return _Planner(config, dict(overrides or {}), None if seeds is None else list(seeds)).plan()
+    allow_only(allow)
+    return _Planner(config, dict(overrides or {}), None if seeds is None else list(seeds), tuple(allow)).plan()
 
 
 def experiment_schema() -> dict[str, Any]:
@@ -69,10 +74,11 @@ class _Cell:
 
 
 class _Planner:
-    def __init__(self, config: Any, overrides: dict[str, Any], seeds: list[int] | None) -> None:
+    def __init__(self, config: Any, overrides: dict[str, Any], seeds: list[int] | None, allow: tuple[str, ...]) -> None:
         self.errors = Errors()
         self.overrides = overrides
         self.seeds = seeds
+        self.allow = allow
         self.document: Document = load(config, self.errors)
         self.inner_overrides: list[Step] = []
         self.crossed: dict[tuple[Path, ...], list[Entry]] = {}
@@ -88,8 +94,12 @@ class _Planner:
         grid, paired = self.sweeps()
         swept = [*grid, *paired]
         found = self.cells(grid, paired)
+        asked = of_environment(self.errors)
         self.errors.raise_if_any()
-        runs = self.runs(found, swept)
+        largest = max(cell.sections["network"]["nodes"] for cell in found)
+        faults = all_faults(document, asked, largest, self.errors)
+        self.errors.raise_if_any()
+        runs = self.runs(found, swept, faults)
         name = document.value["name"]
         experiment = Experiment.model_validate(document.value)
         given = dict(self.overrides) | ({} if self.seeds is None else {"seeds": self.seeds})
@@ -105,6 +115,7 @@ class _Planner:
             targets=experiment.targets,
             selection=experiment.selection.model_dump(exclude_none=True),
             search_paths=[FilePath(folder) for folder in dict.fromkeys(folders)],
+            allow=self.allow,
         )
 
     def apply_overrides(self) -> None:
@@ -295,7 +306,7 @@ class _Planner:
         for path, message in problems:
             self.errors.add(origins.anchor((*at, *path)), message)
 
-    def runs(self, found: list[_Cell], swept: list[str]) -> list[RunSpec]:
+    def runs(self, found: list[_Cell], swept: list[str], faults: tuple[Fault, ...]) -> list[RunSpec]:
         seeds = self.document.value.get("seeds", [0])
         made = {id(cell.entries): rows(cell.entries) for cell in found}
         labels = _cell_labels(found, [made[id(cell.entries)] for cell in found], swept)
@@ -314,6 +325,7 @@ class _Planner:
                         cell=cell.swept,
                         labels={**row.names, "cell": label},
                         origins=here.replaced(("seed",), cell.origins.anchor(("seeds", i))),
+                        faults=faults,
                         tuned=row.tuned,
                     )
                     runs.append(run)

@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
+from gossipsim.config.files import digest_of, named_files
 from gossipsim.config.models import Gate
 from gossipsim.config.origins import Origins
+from gossipsim.faults import Fault
 from gossipsim.spec import is_spec, normalise
 
 Spec = dict[str, Any]
@@ -33,6 +35,7 @@ class RunSpec:
     cell: dict[str, Any]  # swept path -> value as written
     labels: dict[str, str]  # display names: task, model, optimizer, cell
     origins: Origins
+    faults: tuple[Fault, ...] = ()  # what goes wrong on purpose; decides nothing
     tuned: dict[str, Any] | None = None  # of a candidate: "optimizer", what it is called untuned, and its "params"
 
     def resolved(self) -> dict[str, Any]:
@@ -50,9 +53,19 @@ class RunSpec:
         return {key: without_names(part) for key, part in parts.items()}
 
     @cached_property
+    def files(self) -> dict[str, str]:
+        """The files that params name and that there are -> their SHA-256: what they hold decides the result as well."""
+        return {path: sha256 for path in named_files(self.resolved()) if (sha256 := digest_of(path)) is not None}
+
+    @cached_property
     def key(self) -> str:
-        """SHA-256 of the canonical JSON of :meth:`resolved`."""
-        return hashlib.sha256(canonical(self.resolved()).encode()).hexdigest()
+        """SHA-256 of the canonical JSON of :meth:`resolved` and :attr:`files`, without what cannot change the
+        result."""
+        deciding = self.resolved()
+        deciding["trainer"]["params"].pop("checkpoint_every", None)
+        if self.files:
+            deciding["files"] = self.files
+        return hashlib.sha256(canonical(deciding).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +83,7 @@ class Plan:
     targets: dict[str, list[float]]  # metric -> values of which results say when they were reached first
     selection: dict[str, Any]  # "metric" that tuned optimizers are chosen by, where one is given
     search_paths: list[FilePath]  # for gossipsim.spec.use_import_path
+    allow: tuple[str, ...]  # for gossipsim.spec.allow_only
 
 
 def canonical(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from gossipsim.data.assigned import ByColumn, FromFile
 from gossipsim.data.augment import RandomFlip, RandomShift
-from gossipsim.data.batches import BatchStream
+from gossipsim.data.batches import Batches
 from gossipsim.data.digits import digits
 from gossipsim.data.feature_shift import FeatureShift
 from gossipsim.data.partition import IID, Partition, class_histogram, total_variation
@@ -10,7 +10,7 @@ from gossipsim.data.skews import ClassesPerNode, Dirichlet, QuantitySkew, Shards
 
 __all__ = [
     "IID",
-    "BatchStream",
+    "Batches",
     "ByColumn",
     "ClassesPerNode",
     "Dirichlet",

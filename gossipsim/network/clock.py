@@ -73,6 +73,22 @@ class Clock:
         self._draws = self._exchanges = 0
         self._finish: Seconds | None = None
 
+    def tree(self) -> dict[str, Any]:
+        """How far it is; see :meth:`restore`."""
+        return {
+            "seconds": self.seconds,
+            "server": self.server,
+            "steps": self._steps,
+            "draws": self._draws,
+            "exchanges": self._exchanges,
+            "finish": self._finish,
+        }
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Goes on from what :meth:`tree` told."""
+        self.seconds, self.server, self._steps = tree["seconds"], tree["server"], tree["steps"]
+        self._draws, self._exchanges, self._finish = tree["draws"], tree["exchanges"], tree["finish"]
+
     @property
     def now(self) -> float:
         """The time of the node that is furthest, or of the server, in seconds."""

@@ -23,7 +23,8 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import sparse
 
-from gossipsim.network.spectrum import Matrix, Vector, as_matrix
+from gossipsim.network.lanczos import Vector
+from gossipsim.network.spectrum import Matrix, as_matrix
 from gossipsim.network.topologies import Graph
 from gossipsim.network.weights import DOUBLY, NONNEGATIVE, Claims, adjacency, require_undirected
 

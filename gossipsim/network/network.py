@@ -21,7 +21,16 @@ from scipy.sparse.csgraph import connected_components
 
 from gossipsim.network.ours import ours_for
 from gossipsim.network.rates import exact_after
-from gossipsim.network.spectrum import DENSE_LIMIT, TOLERANCE, Matrix, Spectrum, as_matrix, contraction, spectrum
+from gossipsim.network.spectrum import (
+    TOLERANCE,
+    Matrix,
+    Properties,
+    Spectrum,
+    as_matrix,
+    contraction,
+    properties,
+    spectrum,
+)
 from gossipsim.network.topologies import Graph
 from gossipsim.network.weights import MetropolisHastings, Own, Weights, adjacency
 
@@ -31,6 +40,7 @@ NEEDS = frozenset(
 
 _EXAMINED_ROUNDS = 16  # of a topology that does not say when it repeats
 _KEPT_ROUNDS = 4
+MOST_NODES_EXACT = 1500  # for which products of rounds are formed to see whether they are the exact mean
 _ROOM = "gossipsim.network."
 
 _T = TypeVar("_T")
@@ -102,9 +112,8 @@ class Network:
         `lambda_min` are null. `rounds_examined` appears where the period is unknown, `expected_slem` for random rounds
         of which it is known: sqrt(||E[W^T W] - J||).
         """
-        spectra = self._spectra
-        first = spectra[0]
         varying = self.period != 1
+        static = None if varying else self._spectrum
         certificate: dict[str, Any] = {
             "name": self.name,
             "weights": _class_path(self.weights),
@@ -118,15 +127,15 @@ class Network:
             **{key: self._holds(key) for key in ("doubly_stochastic", "row_stochastic", "column_stochastic")},
             "symmetric": self._holds("symmetric"),
             "nonnegative": self._holds("nonnegative"),
-            "lambda_2": None if varying else first.lambda_2,
-            "lambda_min": None if varying else first.lambda_min,
+            "lambda_2": None if static is None else static.lambda_2,
+            "lambda_min": None if static is None else static.lambda_min,
             "slem": self._slem,
             "spectral_gap": 1 - self._slem,
         }
         if varying:
             certificate["slem_period"] = self._slem_period
-            certificate["slem_rounds"] = [s.slem for s in spectra]
-            if self.nodes <= DENSE_LIMIT:
+            certificate["slem_rounds"] = self._slem_rounds
+            if self.nodes <= MOST_NODES_EXACT:
                 certificate["exact_after"] = self._exact_after
         if self.period is None:
             certificate["rounds_examined"] = len(self._rounds)
@@ -180,13 +189,21 @@ class Network:
         return range(_EXAMINED_ROUNDS if self.period is None else self.period)
 
     @cached_property
-    def _spectra(self) -> list[Spectrum]:
-        return [spectrum(self.matrix(r)) for r in self._rounds]
+    def _properties(self) -> list[Properties]:
+        return [properties(self.matrix(r)) for r in self._rounds]
+
+    @cached_property
+    def _spectrum(self) -> Spectrum:
+        return spectrum(self.matrix(0))
+
+    @cached_property
+    def _slem_rounds(self) -> list[float]:
+        return [contraction([self.matrix(r)]) for r in self._rounds]
 
     @cached_property
     def _slem_period(self) -> float:
-        if len(self._rounds) == 1:
-            return self._spectra[0].slem
+        if self.period == 1:
+            return self._spectrum.slem
         product = contraction([self.matrix(r) for r in self._rounds])
         return 0.0 if product < TOLERANCE else product
 
@@ -205,7 +222,7 @@ class Network:
         return getattr(self.topology, "expected_slem", None) if meant else None
 
     def _holds(self, key: str) -> bool:
-        return all(getattr(s, key) for s in self._spectra)
+        return all(getattr(known, key) for known in self._properties)
 
     @cached_property
     def _union(self) -> Graph:
@@ -273,7 +290,7 @@ class Network:
         )
 
     def _not_contracting(self) -> list[str]:
-        if min(self._slem_period, self._expected_slem or 1) < 1 - 1e-12 or self._is_primitive():
+        if self._is_primitive() or min(self._slem_period, self._expected_slem or 1) < 1 - 1e-12:
             return []
         lazy = f"use {_ROOM}Lazy, or weights with a positive diagonal such as {_ROOM}MetropolisHastings"
         if self._holds("nonnegative"):

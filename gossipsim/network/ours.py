@@ -23,6 +23,28 @@ _OURS = {
 }
 
 
+_EXPONENTIAL = ("binomial_tree", "dorogovtsev_goltsev_mendes_graph", "hypercube_graph", "mycielski_graph")
+_LARGEST_EXPONENT = 12
+
+
+def check_growth(path: str, n: object) -> None:
+    """Whether it is safe to call a topology with this `n`.
+
+    Raises:
+        ValueError: for a networkx generator of 2^n nodes or more that would fill the memory.
+
+    >>> check_growth("networkx.hypercube_graph", 64)
+    Traceback (most recent call last):
+    ValueError: networkx.hypercube_graph(n) has at least 2^n nodes, here n is 64; use gossipsim.network.hypercube
+    """
+    module, _, name = path.rpartition(".")
+    if module.partition(".")[0] != "networkx" or name not in _EXPONENTIAL:
+        return
+    if isinstance(n, int) and n > _LARGEST_EXPONENT:
+        use = f"; use gossipsim.network.{_OURS[name]}" if name in _OURS else ""
+        raise ValueError(f"{path}(n) has at least 2^n nodes, here n is {n}{use}")
+
+
 def ours_for(generator: str, graph: Graph, nodes: int) -> str | None:
     """Our function in the place of a networkx `generator` that was to make `nodes` nodes and made `graph`."""
     return _OURS.get(generator) or _recognise(graph, nodes)

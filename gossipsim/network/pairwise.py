@@ -21,6 +21,7 @@ from typing import Any
 
 import networkx as nx
 
+from gossipsim.network.ours import check_growth
 from gossipsim.network.spectrum import extremes
 from gossipsim.network.topologies import Graph, check_size, undirected
 from gossipsim.network.weights import MaxDegree, adjacency
@@ -121,6 +122,7 @@ def base_graph(family: str, graph: str | Graph, n: int) -> Graph:
     built: Any = graph
     if isinstance(graph, str):
         path = graph if "." in graph else f"gossipsim.network.{resolve(graph).__name__}"
+        check_growth(path, n)
         try:
             built = build(path, seed=0, **dict.fromkeys(("n", "nodes", "num_nodes", "n_nodes"), n))
         except BuildError as error:

@@ -5,7 +5,7 @@ One round multiplies the distance to the mean, sqrt(consensus), by at most ``sle
 doubly stochastic W this is max(|lambda_2|, |lambda_n|), the second largest eigenvalue modulus. For one node
 nothing is left to do: slem = 0.
 
-Sizes: dense LAPACK up to `DENSE_LIMIT` nodes. Above it Lanczos (ARPACK) on sparse products, except that
+Sizes: dense LAPACK up to `DENSE_LIMIT` nodes. Above it Lanczos on sparse products, except that
 graphs which are long and thin (rings, paths, tori: eigenvalues too close together for Lanczos, but sparse
 triangular factors) are solved by shift-and-invert: a ring of 100,000 nodes takes seconds, where Lanczos
 does not converge.
@@ -14,32 +14,43 @@ does not converge.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import eigvals, eigvalsh
 from scipy.sparse.csgraph import reverse_cuthill_mckee
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigs, eigsh, splu
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigs, eigsh, splu
+
+from gossipsim.network.lanczos import Eigenvalue, Vector, ends, start
 
 if TYPE_CHECKING:
     Matrix = sparse.csr_array[Any, tuple[int, int]]
 else:
     Matrix = sparse.csr_array
 
-Vector = npt.NDArray[np.float64]
-
-DENSE_LIMIT = 1500
+DENSE_LIMIT = 400
+DENSE_GENERAL_LIMIT = 1500  # of eigenvalues of matrices that are not symmetric
 TOLERANCE = 1e-10  # on sums of rows and columns and on symmetry; rounding stays near 1e-15
 _RESTARTS = 30
 _SMALL_GAP = 1e-3
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Properties:
+    """What the entries of one mixing matrix say: "stochastic" speaks of sums only; `nonnegative` of their signs."""
+
+    symmetric: bool
+    row_stochastic: bool
+    column_stochastic: bool
+    doubly_stochastic: bool
+    nonnegative: bool
+
+
+@dataclass(frozen=True)
+class Spectrum(Properties):
     """What one mixing matrix does; all numbers are per round.
 
     `lambda_2` and `lambda_min` are the largest and the smallest eigenvalue besides the one that belongs to
@@ -51,17 +62,10 @@ class Spectrum:
     lambda_min: float | None
     slem: float
     spectral_gap: float
-    symmetric: bool
-    row_stochastic: bool
-    column_stochastic: bool
-    doubly_stochastic: bool
-    nonnegative: bool
 
 
 def spectrum(W: Any) -> Spectrum:
-    """The eigenvalues that matter and the stochasticity of a sparse or dense W (n, n).
-
-    "Stochastic" speaks of sums only; weights may be negative, which `nonnegative` says.
+    """The eigenvalues that matter and the properties of a sparse or dense W (n, n).
 
     >>> spectrum([[0.5, 0.5], [0.5, 0.5]]).spectral_gap
     1.0
@@ -70,32 +74,30 @@ def spectrum(W: Any) -> Spectrum:
         ValueError: when W is not a square matrix of finite numbers.
     """
     matrix = as_matrix(W)
-    n = matrix.shape[0]
-    row_stochastic = bool(np.abs(matrix.sum(axis=1) - 1).max() <= TOLERANCE)
-    column_stochastic = bool(np.abs(matrix.sum(axis=0) - 1).max() <= TOLERANCE)
-    asymmetry = abs(matrix - matrix.T)
-    symmetric = bool(asymmetry.nnz == 0 or asymmetry.max() <= TOLERANCE)
-    doubly_stochastic = row_stochastic and column_stochastic
+    known = properties(matrix)
     lambda_2: float | None
     lambda_min: float | None
-    if n == 1:
+    if matrix.shape[0] == 1:
         lambda_2, lambda_min, slem = 0.0, 0.0, contraction([matrix])
-    elif symmetric and doubly_stochastic:
+    elif known.symmetric and known.doubly_stochastic:
         lambda_2, lambda_min = extremes(matrix)
         slem = max(abs(lambda_2), abs(lambda_min))
     else:
         lambda_2, lambda_min = _general_extremes(matrix)
         slem = contraction([matrix])
-    return Spectrum(
-        lambda_2=lambda_2,
-        lambda_min=lambda_min,
-        slem=slem,
-        spectral_gap=1 - slem,
-        symmetric=symmetric,
+    return Spectrum(**vars(known), lambda_2=lambda_2, lambda_min=lambda_min, slem=slem, spectral_gap=1 - slem)
+
+
+def properties(W: Matrix) -> Properties:
+    """Sums, signs and symmetry: without eigenvalues, in the time that it takes to read W."""
+    row_stochastic, column_stochastic = (bool(np.abs(W.sum(axis=axis) - 1).max() <= TOLERANCE) for axis in (1, 0))
+    asymmetry = abs(W - W.T)
+    return Properties(
+        symmetric=bool(asymmetry.nnz == 0 or asymmetry.max() <= TOLERANCE),
         row_stochastic=row_stochastic,
         column_stochastic=column_stochastic,
-        doubly_stochastic=doubly_stochastic,
-        nonnegative=bool(matrix.nnz == 0 or matrix.data.min() >= 0),
+        doubly_stochastic=row_stochastic and column_stochastic,
+        nonnegative=bool(W.nnz == 0 or W.data.min() >= 0),
     )
 
 
@@ -130,32 +132,30 @@ def extremes(W: Matrix) -> tuple[float, float]:
         return float(eigenvalues[-1]), float(eigenvalues[1])
     if _bandwidth(W) <= 4 * math.sqrt(n):
         return _nearest_to_bound(W, upper=True), _nearest_to_bound(W, upper=False)
-    lowest, _ = _lanczos(lambda x: W @ x + bound * x.mean(), n, which="SA")
-    return _highest(W), lowest
+    lowest, highest = ends(lambda x: W @ x, n)
+    return _large_gap(W, highest), lowest.value
 
 
-def _highest(W: Matrix) -> float:
-    """The largest eigenvalue of a large symmetric W with unit row sums, its constant eigenvector left out."""
-    n = W.shape[0]
-    bound = float(abs(W).sum(axis=1).max())
-    highest, converged = _lanczos(lambda x: W @ x - (2 + bound) * x.mean(), n, which="LA")
+def _large_gap(W: Matrix, highest: Eigenvalue) -> float:
+    """The largest eigenvalue of W but for the constant's: as found, or where that was too hard by shift-and-invert."""
     # A small gap means small separators (Cheeger): sparse factors. An expander's would fill the memory.
-    if not converged and highest > 1 - _SMALL_GAP:
+    if not highest.converged and highest.value > 1 - _SMALL_GAP:
         return _nearest_to_bound(W, upper=True)
-    return highest
+    return highest.value
 
 
 def contraction(rounds: Sequence[Matrix]) -> float:
     """||W_T ... W_2 W_1 - J||_2 of successive rounds, given in their order in time."""
     n = rounds[0].shape[0]
     if n <= DENSE_LIMIT:
-        product: npt.NDArray[np.float64] = rounds[0].toarray()
+        product: Vector = rounds[0].toarray()
         for W in rounds[1:]:
             product = W @ product
         return float(np.linalg.norm(product - 1 / n, 2))
-    if len(rounds) == 1 and _is_doubly_stochastic(rounds[0]):
+    if len(rounds) == 1 and properties(rounds[0]).doubly_stochastic:
         # (W - J)^T (W - J) = W^T W - J, sparse and positive semidefinite.
-        return math.sqrt(max(0.0, _highest(as_matrix(rounds[0].T @ rounds[0]))))
+        squared_rows = as_matrix(rounds[0].T @ rounds[0])
+        return math.sqrt(max(0.0, _large_gap(squared_rows, ends(lambda x: squared_rows @ x, n)[1])))
 
     def squared(x: Vector) -> Vector:
         y = x
@@ -167,30 +167,7 @@ def contraction(rounds: Sequence[Matrix]) -> float:
             z = W.T @ z
         return np.asarray(z - y.mean())
 
-    largest, _ = _lanczos(squared, n, which="LA")
-    return math.sqrt(max(0.0, largest))
-
-
-def _is_doubly_stochastic(W: Matrix) -> bool:
-    sums = np.concatenate([W.sum(axis=0), W.sum(axis=1)])
-    return bool(np.abs(sums - 1).max() <= TOLERANCE)
-
-
-def _lanczos(apply: Callable[[Vector], Vector], n: int, *, which: str) -> tuple[float, bool]:
-    """An end of the spectrum, and whether it was found to full precision."""
-    start = _start(n)
-    if np.linalg.norm(apply(start)) < 1e-14 * np.linalg.norm(start):
-        return 0.0, True  # the exact mean in one go; ARPACK refuses a zero operator
-    operator: Any = LinearOperator((n, n), matvec=lambda x: apply(np.asarray(x).ravel()), dtype=np.float64)
-    options: Any = {"k": 1, "which": which, "ncv": 40, "v0": start, "return_eigenvectors": False}
-    values: Any
-    try:
-        values = eigsh(operator, tol=1e-10, maxiter=_RESTARTS, **options)
-        return float(values[0]), True
-    except ArpackNoConvergence:
-        # Clustered eigenvalues: the value is right to this tolerance long before its vector is found.
-        values = eigsh(operator, tol=1e-4, **options)
-        return float(values[0]), False
+    return math.sqrt(max(0.0, ends(squared, n, centred=False)[1].value))
 
 
 def _bandwidth(W: Matrix) -> int:
@@ -217,23 +194,21 @@ def _nearest_to_bound(W: Matrix, *, upper: bool) -> float:
         return np.asarray(y - y.mean())
 
     operator: Any = LinearOperator((n, n), matvec=inverse, dtype=np.float64)
-    values: Any = eigsh(
-        W, k=1, sigma=shift, OPinv=operator, which="LM", ncv=20, v0=_start(n), return_eigenvectors=False
-    )
+    values: Any = eigsh(W, k=1, sigma=shift, OPinv=operator, which="LM", ncv=20, v0=start(n), return_eigenvectors=False)
     return float(values[0])
 
 
 def _general_extremes(W: Matrix) -> tuple[float | None, float | None]:
     """Second largest and smallest real part of the eigenvalues of any W; n >= 2."""
     n = W.shape[0]
-    if n <= DENSE_LIMIT:
+    if n <= DENSE_GENERAL_LIMIT:
         real_parts = np.sort(np.real(eigvals(W.toarray())))
         return float(real_parts[-2]), float(real_parts[0])
     options: Any = {
         "ncv": 40,
         "tol": 1e-8,
         "maxiter": _RESTARTS,
-        "v0": _start(n),
+        "v0": start(n),
         "return_eigenvectors": False,
     }
     try:
@@ -242,9 +217,3 @@ def _general_extremes(W: Matrix) -> tuple[float | None, float | None]:
     except ArpackError:
         return None, None
     return float(np.real(highest).min()), float(np.real(lowest)[0])
-
-
-def _start(n: int) -> Vector:
-    """ARPACK's starting vector, orthogonal to constants and fixed: one matrix gives the same bits again."""
-    v = np.random.default_rng(0).standard_normal(n)
-    return np.asarray(v - v.mean())

@@ -23,7 +23,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from gossipsim.network.spectrum import Matrix, Vector, as_matrix, extremes
+from gossipsim.network.lanczos import Vector
+from gossipsim.network.spectrum import Matrix, as_matrix, extremes
 from gossipsim.network.topologies import Graph
 
 Claims = Mapping[str, frozenset[str]]
@@ -192,7 +193,7 @@ class FromFile:
         if suffix not in (".npy", ".csv"):
             raise ValueError(f"FromFile: path must end in .npy or .csv, got {path!r}")
         try:
-            loaded = np.load(path) if suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+            loaded = np.load(path, allow_pickle=False) if suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
             self._W = as_matrix(loaded)
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"FromFile: path: no mixing matrix in {path}: {error}") from error
@@ -243,7 +244,21 @@ def _from_edges(A: Matrix, weight: Callable[[Vector, Vector], Vector]) -> Matrix
     receivers = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
     W = A.copy()
     W.data = weight(incoming[receivers], outgoing[A.indices])
-    return as_matrix(W + sparse.diags_array(1 - np.asarray(W.sum(axis=1))))
+    return as_matrix(W + sparse.diags_array(_rest(W)))
+
+
+def _rest(W: Matrix) -> Vector:
+    """One minus each row's sum; where it is but for rounding the weight of every neighbour, exactly that.
+
+    Rows of a complete graph are then equal to the bit, and need to be mixed only once.
+    """
+    rest: Vector = np.asarray(1 - W.sum(axis=1), dtype=np.float64)
+    degrees = np.diff(W.indptr)
+    some = np.flatnonzero(degrees)
+    least, most = (extreme.reduceat(W.data, W.indptr[some]) for extreme in (np.minimum, np.maximum))
+    even = (least == most) & (np.abs(rest[some] - least) <= np.finfo(np.float64).eps * (degrees[some] + 1))
+    rest[some[even]] = least[even]
+    return rest
 
 
 def require_undirected(A: Matrix, weights: str, instead: str) -> None:

@@ -1,4 +1,4 @@
-"""The hosted nodes: models as views into rows, one torch optimizer per node, shards, and random streams of their own.
+"""The hosted nodes: models as views into rows, torch optimizers, shards, and random streams of their own.
 
 `X` (n, d) holds the parameters of the n nodes that this process hosts, one contiguous row each. The parameters of
 node k's model are views into row k, so an optimizer's in-place update changes the row, and the message that a
@@ -14,14 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from gossipsim.checkpoints import Tree
 from gossipsim.compression import Compressor, compress
+from gossipsim.data.batches import Batches
 from gossipsim.mixing import Compressed, row_bytes
 from gossipsim.network import Mask
-from gossipsim.nodes.layout import RowLayout
-from gossipsim.nodes.node import Blame, Node, Recipe, needs_closure, recipe_template
-from gossipsim.streams import draws, global_stream
+from gossipsim.nodes.choice import choose
+from gossipsim.nodes.engine import Hosted, template
+from gossipsim.nodes.health import Health
+from gossipsim.nodes.layout import RowLayout, zero_rows
+from gossipsim.nodes.node import Node, Recipe, Streams
+from gossipsim.stacked import aligned
+from gossipsim.streams import draws
 from gossipsim.tasks.task import Task
 from gossipsim.world import World
 
@@ -35,7 +40,10 @@ class Nodes:
         streams: whose random streams each hosted node draws from; its own unless nodes are relabelled.
 
     Attributes:
-        X: (n, d) rows. step: optimizer steps taken per node. gradient_evals: gradients computed here so far.
+        X: (n, d) rows. step: optimizer steps taken per node.
+        batches, streams: the nodes' data orders and random streams. health: since when nodes are not finite.
+        engine: what computes; engine_choice: which one it is, and why.
+        keeps_loss: whether the loss of the batch of a step, by its number, will be asked for.
         worked: told who has taken a local step, (N,); of steps with a pace of their own it is not.
         acting: (N,) which nodes of all take part at present, wherever they are hosted; see :meth:`only`.
         between_steps: called before a new batch is drawn once a step has been taken; the trainer records there, and
@@ -52,40 +60,36 @@ class Nodes:
         streams: Sequence[int] | None = None,
     ) -> None:
         self.world, self.task, self.recipe, self.ids = world, task, recipe, world.hosted
-        self._train = train
-        template = recipe_template(recipe)
-        self.layout = RowLayout(template)
-        self.template = template.to(world.device)
-        shape = (len(self.ids), self.layout.d)
-        self._rows = torch.zeros(shape, dtype=recipe.dtype, device=world.device)
-        self._directions = torch.zeros_like(self._rows)
-        self.step = self.gradient_evals = 0
+        model = template(recipe)
+        self.layout = RowLayout(model)
+        self.template = model.to(world.device)
+        self.step = 0
         self.between_steps: Callable[[], None] = lambda: None
         self.worked: Callable[[Mask], None] = lambda _: None
+        self.keeps_loss: Callable[[int], bool] = lambda _: True
         self.acting: Mask = np.ones(world.nodes, dtype=bool)
+        self._everyone, self._all_rows = self.acting, range(len(self.ids))
         self._state: dict[str, torch.Tensor] = {}
         self._server: dict[str, torch.Tensor] = {}
         self._unseen_step = False
         self._events = self._events_per_step = 0  # where steps are not counted by events, 0 of them make a step
         self._keys = None if streams is None else list(streams)
-        self._members = [
-            Node(i, key, recipe, shard, world.device)
-            for i, key, shard in zip(self.ids, streams or self.ids, shards, strict=True)
-        ]
-        for k, node in enumerate(self._members):
-            self._settle(k, node)
-        noisy = getattr(task, "gradient_noise", None) is not None
-        self._needs_rows = noisy or any(node.needs_closure for node in self._members)
-
-    def _settle(self, k: int, node: Node) -> None:
-        """Moves a node's parameters into its row and gives it an optimizer."""
-        with Blame(node):
-            self.layout.flatten([p.detach() for p in node.parameters], self.X[k])
-            self._point(node, self.X[k])
-            node.optimizer, node.scheduler = self.recipe.optimizer(node.model)
-            node.needs_closure = needs_closure(node.optimizer)
-            node.places = [p.data_ptr() for p in node.parameters]
-            node.gradients = self.layout.views(self._directions[k])
+        keys = list(self.ids) if self._keys is None else self._keys
+        self._rows = zero_rows(len(self.ids), self.layout.d, recipe.dtype, world.device)
+        hosted = Hosted(
+            self.ids,
+            keys,
+            task,
+            recipe,
+            self.layout,
+            self._rows,
+            train,
+            Batches(shards, recipe.batch_size, recipe.seed, keys),
+            Streams(recipe.seed, keys, world.device),
+            Health(len(self.ids)),
+        )
+        self.batches, self.streams, self.health = hosted.batches, hosted.streams, hosted.health
+        self.engine, self.engine_choice = choose(hosted, shards)
 
     @property
     def X(self) -> torch.Tensor:  # noqa: N802  the field's name for a matrix
@@ -98,15 +102,22 @@ class Nodes:
             raise ValueError("nodes.X is where the parameters live: write `nodes.X[:] = ...` for `nodes.X = ...`")
 
     def __iter__(self) -> Iterator[Node]:
-        return iter(self._members)
+        """The nodes by themselves, which only the engine "loop" has."""
+        return iter(self.engine)
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self.ids)
+
+    @property
+    def gradient_evals(self) -> int:
+        """Gradients evaluated here so far."""
+        return self.engine.gradient_evals
 
     def rows(self, name: str, width: int | None = None) -> torch.Tensor:
         """State of the algorithm: a named matrix (n, d) like X, or (n, width), zero at first, kept with the nodes."""
         if name not in self._state:
-            self._state[name] = self.X.new_zeros(len(self), self.layout.d if width is None else width)
+            columns = self.layout.d if width is None else width
+            self._state[name] = zero_rows(len(self), columns, self.X.dtype, self.X.device)
         return self._state[name]
 
     def server(self, name: str) -> torch.Tensor:
@@ -120,7 +131,8 @@ class Nodes:
 
     def state_bytes(self) -> tuple[int, int]:
         """Bytes of the algorithm's state, and of the state of all hosted optimizers."""
-        states = [value for node in self for each in node.optimizer.state.values() for value in each.values()]
+        entries = [entry for optimizer in self.engine.optimizers for entry in optimizer.state.values()]
+        states = [value for entry in entries for value in entry.values()]
         sizes = [value.numel() * value.element_size() for value in states if isinstance(value, torch.Tensor)]
         kept = [*self._state.values(), *self._server.values()]
         return sum(rows.numel() * rows.element_size() for rows in kept), sum(sizes)
@@ -140,9 +152,9 @@ class Nodes:
         """
         if X.shape[1] != self.layout.d:
             return Compressed(X, row_bytes(X))
-        rows = torch.empty_like(X)
-        for k, node in enumerate(self._members):
-            rows[k] = compress(X[k], compressor, self.layout.shapes, node.compression_stream)
+        rows, X = torch.empty_like(X), aligned(X)
+        for k in range(len(self)):
+            rows[k] = compress(X[k], compressor, self.layout.shapes, self.streams.of("compression", k))
         return Compressed(rows, compressor.nbytes(self.layout.d, X.element_size(), self.layout.shapes))
 
     @contextmanager
@@ -181,13 +193,9 @@ class Nodes:
             ValueError: for an optimizer that has none, or one of zero.
         """
         rates = torch.zeros_like(self.X)
-        for k, node in enumerate(self._members):
-            groups = node.optimizer.param_groups
-            rate = {id(p): float(group.get("lr", 0)) for group in groups for p in group["params"]}
-            for p, view in zip(node.parameters, self.layout.views(rates[k]), strict=True):
-                view.fill_(rate.get(id(p), 0))
+        self.engine.learning_rates(rates)
         if not (rates > 0).all():
-            kind = type(next(iter(self)).optimizer).__name__
+            kind = type(self.engine.optimizers[0]).__name__
             raise ValueError(f"this strategy divides by the learning rate: {kind} must have an `lr` above 0")
         return rates
 
@@ -196,16 +204,10 @@ class Nodes:
 
         A fresh batch is drawn for the first gradient after each step; further calls use the same batch.
         """
-        self._draw()
-        G = torch.empty_like(self.X) if self._all_act else torch.zeros_like(self.X)
-        for k, node in self._actors():
-            with Blame(node):
-                if at is not None:
-                    self._point(node, at[k])
-                node.loss = self._gradient(node, G[k])
-                if at is not None:
-                    self._point(node, self.X[k])
-            self.gradient_evals += 1
+        self._begin()
+        rows = self._acting_rows()
+        G = torch.empty_like(self.X) if len(rows) == len(self) else torch.zeros_like(self.X)
+        self.engine.gradients(rows, at, G, self.keeps_loss(self.step + 1))
         return G
 
     def apply(self, G: torch.Tensor) -> None:
@@ -216,46 +218,89 @@ class Nodes:
         """
         if G.shape != self.X.shape:
             raise ValueError(f"apply: G must be {tuple(self.X.shape)}, a row per hosted node, not {tuple(G.shape)}")
-        self._directions.copy_(G)
-        for _, node in self._actors():
-            with Blame(node):
-                self._optimizer_step(node, node.gradients)
+        self.engine.step(self._acting_rows(), G)
         self._step_taken()
 
     def descend(self) -> None:
-        """`apply(grad())`: a plain local step of every node, to the same bits.
-
-        The optimizers read the gradients where autograd has left them; two copies of the model are saved.
-        """
-        if self._needs_rows:
-            self.apply(self.grad())
-            return
-        self._draw()
-        for _, node in self._actors():
-            with Blame(node):
-                loss = self._loss(node)
-                gradients = torch.autograd.grad(loss, node.parameters, materialize_grads=True)
-                node.loss = loss.item()
-                # contiguous, as in a row: matrix products give other bits for other strides
-                self._optimizer_step(node, [g.contiguous() for g in gradients])
-                for p in node.parameters:
-                    p.grad = None  # returns the memory before the next backward pass asks for it
-            self.gradient_evals += 1
+        """`apply(grad())`: a plain local step of every node, to the same bits."""
+        self._begin()
+        self.engine.descend(self._acting_rows(), self.keeps_loss(self.step + 1))
         self._step_taken()
 
-    @property
-    def _all_act(self) -> bool:
-        return bool(self.acting.all())
+    def losses(self) -> torch.Tensor:
+        """(n, 3) float64: the loss of each hosted node's last batch, whether there has been one, and the step since
+        which the node is not finite, or 0."""
+        return self.engine.losses()
 
-    def _actors(self) -> Iterator[tuple[int, Node]]:
-        """The hosted nodes that take part, with their rows' numbers."""
-        for k, node in enumerate(self._members):
-            if self.acting[node.id]:
-                yield k, node
+    def step_schedulers(self) -> None:
+        """Lets every node's lr_scheduler take a step, also of those that have sat out so far, of which torch warns."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before", UserWarning)
+            for scheduler in self.engine.schedulers:
+                scheduler.step()
+
+    def tree(self) -> Tree:
+        """What all processes know alike between two rounds. All processes come here."""
+        counts = torch.tensor([[self.engine.gradient_evals]], dtype=torch.float64)
+        return {
+            "step": self.step,
+            "events": self._events,
+            "unseen_step": self._unseen_step,
+            "gradient_evals": int(self.world.table(counts, self.world.size).sum()),
+            "server": self._server,
+        }
+
+    def node_trees(self) -> list[Tree]:
+        """What belongs to each of the hosted nodes between two rounds."""
+        trees = [
+            kept
+            | {
+                "x": self.X[k],
+                "state": {name: rows[k] for name, rows in self._state.items()},
+                "pass": int(self.batches.passes[k]),
+                "position": int(self.batches.positions[k]),
+                "not_finite_since": int(self.health.since[k]),
+                "streams": {},
+            }
+            for k, kept in enumerate(self.engine.node_trees())
+        ]
+        for (purpose, k), stream in self.streams.made.items():
+            trees[k]["streams"][purpose] = stream.get_state()
+        return trees
+
+    def restore(self, shared: Tree, trees: Sequence[Tree]) -> None:
+        """Undoes :meth:`tree` and :meth:`node_trees`."""
+        self.step, self._events, self._unseen_step = shared["step"], shared["events"], shared["unseen_step"]
+        self.engine.gradient_evals = shared["gradient_evals"] if self.world.rank == 0 else 0
+        for name, vector in shared["server"].items():
+            self.server(name).copy_(vector)
+        self.health.step = self.step + 1
+        self.streams.made.clear()
+        for k, tree in enumerate(trees):
+            self.X[k] = tree["x"]
+            self.health.since[k] = tree["not_finite_since"]
+            for name, row in tree["state"].items():
+                self.rows(name, len(row))[k] = row
+            for purpose, state in tree["streams"].items():
+                self.streams.of(purpose, k).set_state(state)
+        self.engine.restore(trees)
+        self.batches.go_to([tree["pass"] for tree in trees], [tree["position"] for tree in trees])
+
+    def _begin(self) -> None:
+        """Before a gradient is evaluated."""
+        if self._unseen_step:
+            self._unseen_step = False
+            self.between_steps()
+
+    def _acting_rows(self) -> Sequence[int]:
+        """The places of the hosted nodes that take part."""
+        if self.acting is self._everyone:
+            return self._all_rows
+        mine = self.acting[self.ids.start : self.ids.stop]
+        return self._all_rows if mine.all() else np.flatnonzero(mine).tolist()
 
     def _step_taken(self) -> None:
-        for _, node in self._actors():
-            node.needs_batch = True
+        self.engine.forget_batches(self._acting_rows())
         if self._events_per_step:
             self._events += int(self.acting.sum())
             if self._events < self._events_per_step:
@@ -264,82 +309,8 @@ class Nodes:
         else:
             self.worked(self.acting)
         self.step += 1
+        self.health.step = self.step + 1
         self._unseen_step = True
-
-    def step_schedulers(self) -> None:
-        """Lets every node's lr_scheduler take a step, also of those that have sat out so far, of which torch warns."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before", UserWarning)
-            for node in self._members:
-                if node.scheduler is not None:
-                    node.scheduler.step()
-
-    def _draw(self) -> None:
-        """A fresh batch for the nodes that have taken a step with theirs."""
-        if self._unseen_step:
-            self._unseen_step = False
-            self.between_steps()
-        inputs, targets = self._train
-        for _, node in self._actors():
-            if not node.needs_batch:
-                continue
-            batch = node.batches.next()
-            node.inputs, node.targets = inputs.index_select(0, batch), targets.index_select(0, batch)
-            if self.recipe.augment is not None:
-                with Blame(node):
-                    node.inputs = self.recipe.augment(node.inputs, node.augment_stream)
-            node.needs_batch = False
-
-    def _loss(self, node: Node) -> torch.Tensor:
-        with global_stream(node.stream):
-            loss = self.task.loss_fn(node.model(node.inputs), node.targets)
-            regularizer = getattr(self.task, "regularizer", None)
-            return loss if regularizer is None else loss + regularizer(node.model)
-
-    def _gradient(self, node: Node, out: torch.Tensor) -> float:
-        """Writes the node's gradient on its batch into `out` (d,); returns the loss."""
-        loss = self._loss(node)
-        gradients = torch.autograd.grad(loss, node.parameters, materialize_grads=True)
-        self.layout.flatten(list(gradients), out)
-        noise = getattr(self.task, "gradient_noise", None)
-        if noise is not None:
-            out += noise(node.noise_stream, out)
-        return loss.item()
-
-    def _clip(self, node: Node) -> None:
-        if self.recipe.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(node.parameters, self.recipe.clip_grad_norm)
-
-    def _optimizer_step(self, node: Node, gradients: Sequence[torch.Tensor]) -> None:
-        for p, gradient in zip(node.parameters, gradients, strict=True):
-            p.grad = gradient
-        self._clip(node)
-        if node.needs_closure:
-            node.optimizer.step(self._closure(node))
-        else:
-            node.optimizer.step()
-        for p, place in zip(node.parameters, node.places, strict=True):
-            if p.data_ptr() != place:
-                raise ValueError(
-                    f"{type(node.optimizer).__name__} rebound the data of a parameter instead of updating it in "
-                    "place, so its row no longer follows; write `p.copy_(...)` for `p.data = ...`"
-                )
-
-    def _closure(self, node: Node) -> Callable[[], float]:
-        """Evaluates the node's same batch again, into the row of directions that its optimizer reads."""
-
-        def closure() -> float:
-            self.gradient_evals += 1
-            with torch.enable_grad():
-                loss = self._gradient(node, self._directions[node.id - self.ids.start])
-            self._clip(node)
-            return loss
-
-        return closure
-
-    def _point(self, node: Node, row: torch.Tensor) -> None:
-        for p, view in zip(node.parameters, self.layout.views(row), strict=True):
-            p.data = view
 
 
 class OutOfSteps(Exception):

@@ -2,7 +2,9 @@
 
 An optimizer may offer ``for_model(model, **params)``, called instead of its constructor where it needs to know the
 modules; ``constraints()``, the list of (parameter, feasible set); ``lmo_calls``, the number of oracle calls so far; and
-``lmo_based = True`` where the direction goes through a linear minimisation oracle.
+``lmo_based = True`` where the direction goes through a linear minimisation oracle; and ``elementwise = True``, in the
+class, where every entry's update depends only on its own gradient and state, so that one optimizer may step the rows of
+many nodes at once (:func:`~gossipsim.optim.stacking.elementwise` says what that promises).
 """
 
 from torch.optim import Adam

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from gossipsim.optim.constrained import Block, Member, Params, Sets
 from gossipsim.optim.lmo_based import LmoOptimizer
-from gossipsim.optim.step_sizes import dot
 
 
 class AdaGradSFW(LmoOptimizer):
@@ -79,8 +78,8 @@ class AdaGradSFW(LmoOptimizer):
                 state["momentum"].lerp_(member.g, 1 - momentum)
             m = state["momentum"] if momentum else member.g
             state["sum"].addcmul_(m, m)
-            scale = state["sum"].sqrt().add_(block.group["eps"])
-            self._solve(member._replace(g=m), scale, block.group)
+            for part, (total,) in member._replace(g=m).parts(state["sum"]):
+                self._solve(part, total.sqrt().add_(block.group["eps"]), block.group)
 
     def _solve(self, member: Member, scale: Tensor, group: dict[str, Any]) -> None:
         """x <- about argmin of Q over the set."""
@@ -95,7 +94,7 @@ class AdaGradSFW(LmoOptimizer):
                 torch.sub(y, x, out=slope).mul_(scale).add_(m, alpha=lr)
                 v = self._oracle(member._replace(g=slope))
             toward = v - y
-            bend = dot(scale * toward, toward)
-            gamma = torch.where(bend == 0, torch.zeros_like(bend), -dot(slope, toward) / bend)
+            bend = member.dots(scale * toward, toward)
+            gamma = torch.where(bend == 0, torch.zeros_like(bend), -member.dots(slope, toward) / bend)
             y.lerp_(v, gamma.clamp(0, 1))
         x.copy_(y)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from gossipsim.optim.constraints import ConstraintSet, Place
-from gossipsim.optim.step_sizes import Objective
+from gossipsim.optim.constraints.base import as_vectors, per_row, with_rows
+from gossipsim.optim.step_sizes import Objective, dot
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 Rule = Callable[[str, tuple[int, ...]], ConstraintSet]
@@ -19,13 +21,72 @@ Rule = Callable[[str, tuple[int, ...]], ConstraintSet]
 Sets = ConstraintSet | Sequence[ConstraintSet] | Rule
 
 
+PART_BYTES = 1 << 20
+"""Of parameters of which the oracles are computed at once on a CPU: a part of a second-level cache."""
+
+
 class Member(NamedTuple):
-    """A parameter in one step: x, its gradient g or an estimate of it, its set, and its entry in `Optimizer.state`."""
+    """A parameter in one step: x, its gradient g or an estimate of it, its set, and its entry in `Optimizer.state`.
+
+    Where the parameters are stacked, x and g are (rows, *shape), and each row is a point of the set.
+    """
 
     x: Tensor
     g: Tensor
     one: ConstraintSet
     state: dict[str, Any]
+    stacked: bool = False
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of one row."""
+        return self.x.shape[1:] if self.stacked else self.x.shape
+
+    @property
+    def height(self) -> int:
+        """The number of rows."""
+        return len(self.x) if self.stacked else 1
+
+    def rows(self) -> list[Member]:
+        """Every row as a member of its own."""
+        if not self.stacked:
+            return [self]
+        return [Member(x, g, self.one, self.state) for x, g in zip(self.x, self.g, strict=True)]
+
+    def parts(self, *others: Tensor) -> Iterator[tuple[Self, list[Tensor]]]:
+        """Some rows after the other, as many as stay in the cache together with what is computed from them.
+
+        Args:
+            others: tensors like x, of which the same rows come along.
+        """
+        count = parts_of([self])
+        if count == 1:
+            yield self, list(others)
+            return
+        for tensors in zip(*[each.chunk(count) for each in (self.x, self.g, *others)], strict=True):
+            yield self._replace(x=tensors[0], g=tensors[1]), list(tensors[2:])
+
+    def lmo(self) -> Tensor:
+        """lmo(g), row by row."""
+        return self.one.lmo_rows(self.g) if self.stacked else self.one.lmo(self.g)
+
+    def project(self) -> Tensor:
+        """The nearest point to x, row by row."""
+        return self.one.project_rows(self.x) if self.stacked else self.one.project(self.x)
+
+    def norms(self, values: Tensor) -> list[float]:
+        """The L2 norm of every row of `values`, which is shaped like x."""
+        return as_vectors(values).norm(dim=1).tolist() if self.stacked else [float(values.norm())]
+
+    def dots(self, a: Tensor, b: Tensor) -> Tensor:
+        """<a, b> of every row, in a shape that combines with x."""
+        if not self.stacked:
+            return dot(a, b)
+        return as_vectors(a * b).sum(1).view(-1, *[1] * (self.x.ndim - 1))
+
+    def gamma(self, numbers: list[float]) -> float | Tensor:
+        """One number for each row as a factor of tensors like x."""
+        return per_row(numbers, self.x) if self.stacked else numbers[0]
 
 
 @dataclass(frozen=True)
@@ -46,6 +107,29 @@ class Block:
     memory: dict[str, Any]
     objective: Objective | None
 
+    def parts(self) -> Iterator[Block]:
+        """Some rows after the other, as many as stay in the cache together with what is computed from them."""
+        count = parts_of(self.members)
+        if count == 1:
+            yield self
+            return
+        split = [(member, member.x.chunk(count), member.g.chunk(count)) for member in self.members]
+        for k in range(len(split[0][1])):  # torch may make fewer parts of few rows
+            yield replace(self, members=[member._replace(x=x[k], g=g[k]) for member, x, g in split])
+
+    def rows(self) -> list[Block]:
+        """Every row as a block of its own; they share the memory."""
+        rows = zip(*[member.rows() for member in self.members], strict=True)
+        return [replace(self, members=list(members)) for members in rows]
+
+
+def parts_of(members: Sequence[Member]) -> int:
+    """In how many parts the rows of stacked parameters are worked on."""
+    if not members[0].stacked or members[0].x.device.type != "cpu":
+        return 1
+    wanted = math.ceil(sum(member.x.nbytes for member in members) / PART_BYTES)
+    return max(1, min(wanted, members[0].height))
+
 
 class ConstrainedOptimizer(torch.optim.Optimizer):
     """A set per parameter, and the loop over groups; a method defines `_update`.
@@ -59,9 +143,11 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
             and not how long it is; under gossip such a method needs gradient tracking where the nodes differ.
         needs_closure: whether `step` evaluates the objective again; it then raises a ValueError without a closure.
         start_moved: how far :meth:`for_model` moved the start to make it feasible, in the L2 norm.
+        stacked: whether parameters are (rows, *shape), see :mod:`gossipsim.optim.stacking`.
     """
 
     lmo_based: ClassVar[bool]
+    stacked: bool = False
 
     def __init__(self, params: Params, constraint: Sets, defaults: dict[str, Any]) -> None:
         self._constraint = constraint
@@ -112,7 +198,7 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
         """
         moved = 0.0
         for p, one in self.constraints():
-            nearest = one.project(p)
+            nearest = Member(p, p, one, {}, self.stacked).project()
             moved += float((nearest.double() - p.double()).square().sum())
             p.copy_(nearest)
         return float(moved**0.5)
@@ -120,7 +206,8 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
     @property
     def feasibility(self) -> float:
         """The largest violation of a defining inequality, over all parameters; 0 where all are feasible."""
-        return max((one.violation(p.detach()) for p, one in self.constraints()), default=0.0)
+        pairs = [(p.detach(), one) for p, one in self.constraints()]
+        return max((one.violation(x) for p, one in pairs for x in (p if self.stacked else [p])), default=0.0)
 
     @property
     def needs_closure(self) -> bool:
@@ -137,13 +224,16 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
         self._prepare(objective)
         for index, (group, sets) in enumerate(zip(self.param_groups, self._sets, strict=True)):
             pairs = zip(group["params"], sets, strict=True)
-            members = [Member(p, p.grad, one, self.state[p]) for p, one in pairs if p.grad is not None]
+            members = [self._member(p, p.grad, one) for p, one in pairs if p.grad is not None]
             if members:
                 memory = self.state[group["params"][0]]
                 memory.setdefault("t", 0)
                 self._update(Block(index, group, members, memory, objective))
                 memory["t"] += 1
         return loss
+
+    def _member(self, p: Tensor, g: Tensor, one: ConstraintSet) -> Member:
+        return Member(p, with_rows(g) if self.stacked else g, one, self.state[p], self.stacked)
 
     def _prepare(self, objective: Objective | None) -> None:
         """What has to be done for all parameters before any of them moves."""
@@ -153,7 +243,8 @@ class ConstrainedOptimizer(torch.optim.Optimizer):
         """Takes a step in place."""
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_constraint": self._constraint, "_sets": self._sets, "start_moved": self.start_moved}
+        names = ("_constraint", "_sets", "start_moved", "stacked")
+        own = {name: getattr(self, name) for name in names}
         return {**super().__getstate__(), **own}
 
 

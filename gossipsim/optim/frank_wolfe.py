@@ -96,7 +96,7 @@ class FrankWolfe(RuledOptimizer):
             )
         if group["variant"] not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {group['variant']!r}")
-        if not _active(group):
+        if not keeps_atoms(group):
             return
         _check_polytopes(group, self._sets[-1])
         if group["variant"] != "vanilla" and isinstance(rule, OpenLoop):
@@ -112,10 +112,10 @@ class FrankWolfe(RuledOptimizer):
         return any(rule is not None and rule.needs_closure for rule in self._rules)
 
     def _update(self, block: Block) -> None:
-        if _active(block.group):
+        if keeps_atoms(block.group):
             self._shift(block)
         else:
-            self._approach(block, lambda vertices: self._ruled(block, vertices))
+            self._approach(block, self._ruled)
 
     def _shift(self, block: Block) -> None:
         """A step of a variant."""
@@ -147,7 +147,7 @@ class FrankWolfe(RuledOptimizer):
         return turn_to(variant, at_x, (active.add(vertex), at_v), at_atoms)
 
 
-def _active(group: dict[str, Any]) -> bool:
+def keeps_atoms(group: dict[str, Any]) -> bool:
     """Whether the group keeps an active set."""
     return bool(group["variant"] != "vanilla" or group["lazy"])
 

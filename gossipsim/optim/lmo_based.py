@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,10 @@ from torch import Tensor
 
 from gossipsim.optim.constrained import Block, ConstrainedOptimizer, Member, Params, Sets
 from gossipsim.optim.constraints import Unconstrained
-from gossipsim.optim.step_sizes import Move, Objective, Rule, StepSize, step_size
+from gossipsim.optim.step_sizes import Move, Objective, OpenLoop, Rule, StepSize, step_size
+
+Gamma = float | Tensor
+"""A step size: for all rows, or of each, in a shape that combines with the parameter."""
 
 
 class LmoOptimizer(ConstrainedOptimizer):
@@ -19,8 +23,8 @@ class LmoOptimizer(ConstrainedOptimizer):
 
     Attributes:
         fw_gap: <g, x - lmo(g)> of the last step, where g is the gradient at x (or the method's estimate of it),
-            summed over all parameters with a set: 0 at a stationary point of the constrained problem, and f - f* is
-            at most that for convex f; nan before the first step.
+            summed over all parameters with a set and over all rows: 0 at a stationary point of the constrained
+            problem, and f - f* is at most that for convex f; nan before the first step.
     """
 
     lmo_based: ClassVar[bool] = True
@@ -31,7 +35,7 @@ class LmoOptimizer(ConstrainedOptimizer):
 
     @property
     def lmo_calls(self) -> int:
-        """Calls of linear minimisation oracles so far, one for each parameter. It survives `state_dict`."""
+        """Calls of linear minimisation oracles so far, one for each parameter and row. It survives `state_dict`."""
         return sum(state.get("lmo_calls", 0) for state in self.state.values())
 
     @property
@@ -53,8 +57,8 @@ class LmoOptimizer(ConstrainedOptimizer):
 
     def _oracle(self, member: Member) -> Tensor:
         """lmo(g), counted."""
-        member.state["lmo_calls"] = member.state.get("lmo_calls", 0) + 1
-        return member.one.lmo(member.g)
+        member.state["lmo_calls"] = member.state.get("lmo_calls", 0) + member.height
+        return member.lmo()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_gaps": self._gaps}
@@ -92,23 +96,30 @@ class RuledOptimizer(LmoOptimizer):
         move = Move(block.memory["t"], pairs, directions, gamma_max, block.memory, block.objective)
         return move.clip(block.group["lr"] * rule.choose(move))
 
-    def _approach(self, block: Block, gammas: Callable[[list[Tensor | None]], list[float]]) -> None:
+    def _approach(self, block: Block, gammas: Callable[[Block, list[Tensor | None]], list[Gamma]]) -> None:
         """x <- x + gamma (lmo(g) - x), and x <- x - gamma g where the parameter is unconstrained."""
-        vertices = [self._vertex(member) for member in block.members]
-        for member, v, gamma in zip(block.members, vertices, gammas(vertices), strict=True):
-            if v is None:
-                member.x.add_(member.g, alpha=-gamma)
-            else:
-                member.x.lerp_(v, gamma)
+        for part in block.parts():
+            vertices = [self._vertex(member) for member in part.members]
+            for member, v, gamma in zip(part.members, vertices, gammas(part, vertices), strict=True):
+                if v is not None:
+                    member.x.lerp_(v, gamma)
+                elif isinstance(gamma, Tensor):
+                    member.x.addcmul_(member.g, gamma, value=-1)
+                else:
+                    member.x.add_(member.g, alpha=-gamma)
 
-    def _ruled(self, block: Block, vertices: list[Tensor | None]) -> list[float]:
-        """The rule's gamma, for every parameter."""
+    def _ruled(self, block: Block, vertices: list[Tensor | None]) -> list[Gamma]:
+        """The rule's gamma, for every parameter; with a closed-loop rule each row has its own."""
 
         def directions() -> list[Tensor]:
             pairs = zip(block.members, vertices, strict=True)
             return [-member.g if v is None else v - member.x for member, v in pairs]
 
-        return [self._gamma(block, directions)] * len(vertices)
+        if not self.stacked or isinstance(self._rules[block.index], OpenLoop):
+            return [self._gamma(block, directions)] * len(vertices)
+        by_row = zip(block.rows(), zip(*directions(), strict=True), strict=True)
+        numbers = [self._gamma(row, partial(list, d)) for row, d in by_row]
+        return [member.gamma(numbers) for member in block.members]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_rule": self._rule, "_rules": self._rules}

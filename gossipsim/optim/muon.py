@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from gossipsim.optim.constrained import Params
-from gossipsim.optim.constraints.base import as_matrix, matrix_shape
+from gossipsim.optim.constraints.base import as_matrix, matrix_shape, with_rows
 from gossipsim.optim.orthogonalize import Method, check_method, orthogonalize
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -101,6 +101,9 @@ class Muon(torch.optim.Optimizer):
     lmo_based: ClassVar[bool] = True
     """As for constrained optimizers: the direction goes through the oracle of the spectral ball, which sees where a
     gradient points and not how long it is; under gossip it needs gradient tracking where the nodes differ."""
+
+    stacked: bool = False
+    """Whether parameters are (rows, *shape), see :mod:`gossipsim.optim.stacking`."""
 
     def __init__(
         self,
@@ -177,12 +180,14 @@ class Muon(torch.optim.Optimizer):
         state = self.state[p]
         if not state:
             state["momentum"] = torch.zeros_like(p)
+        g = with_rows(g) if self.stacked else g
         m = state["momentum"].lerp_(g, 1 - group["momentum"])
         u = g.lerp(m, group["momentum"]) if group["nesterov"] else m
         dtype = None if group["ns_dtype"] is None else _DTYPES[group["ns_dtype"]]
-        d = orthogonalize(as_matrix(u), group["orthogonalization"], steps=group["ns_steps"], dtype=dtype)
         p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.add_(d.view(p.shape), alpha=-group["lr"] * _factor(group["adjust_lr"], p))
+        for x, direction in zip(p, u, strict=True) if self.stacked else [(p, u)]:
+            d = orthogonalize(as_matrix(direction), group["orthogonalization"], steps=group["ns_steps"], dtype=dtype)
+            x.add_(d.view(x.shape), alpha=-group["lr"] * _factor(group["adjust_lr"], x))
 
     def _adam(self, members: list[Tensor], group: dict[str, Any]) -> None:
         for p in members:
@@ -211,7 +216,8 @@ class Muon(torch.optim.Optimizer):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_muon_options": self._muon_options, "_adam_options": self._adam_options}
+        names = ("_muon_options", "_adam_options", "stacked")
+        own = {name: getattr(self, name) for name in names}
         return {**super().__getstate__(), **own}
 
 

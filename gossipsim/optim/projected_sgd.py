@@ -84,4 +84,5 @@ class ProjectedSGD(ConstrainedOptimizer):
         for member, buffer in zip(members, buffers, strict=True):
             if buffer is not None:
                 member.state["momentum_buffer"] = buffer
-            member.x.copy_(member.one.project(member.x))
+            for part, _ in member.parts():
+                part.x.copy_(part.project())

@@ -223,7 +223,8 @@ class _Scion(LmoOptimizer):
             if "momentum" not in member.state:
                 member.state["momentum"] = member.x.new_zeros(member.x.shape)
             member.state["momentum"].lerp_(member.g, 1 - momentum)
-            self._move(member._replace(g=member.state["momentum"]), lr)
+            for part, _ in member._replace(g=member.state["momentum"]).parts():
+                self._move(part, lr)
 
     @abstractmethod
     def _largest_lr(self) -> float:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from gossipsim.optim.constrained import Block, Member, Params, Sets
-from gossipsim.optim.lmo_based import RuledOptimizer
+from gossipsim.optim.lmo_based import Gamma, RuledOptimizer
 from gossipsim.optim.step_sizes import Objective, Rule
 
 DECREASING = "4/(t+8)^(2/3)"
@@ -136,14 +136,13 @@ class StochasticFrankWolfe(RuledOptimizer):
         group = block.group
         beta = self._beta(group)
         members = [member._replace(g=self._estimate(member, beta, group)) for member in block.members]
-        block = dataclasses.replace(block, members=members)
 
-        def gammas(vertices: list[Tensor | None]) -> list[float]:
-            if self._rules[block.index] is not None:
-                return self._ruled(block, vertices)
-            return [_rescaled(group, member, v) for member, v in zip(members, vertices, strict=True)]
+        def gammas(part: Block, vertices: list[Tensor | None]) -> list[Gamma]:
+            if self._rules[part.index] is not None:
+                return self._ruled(part, vertices)
+            return [_rescaled(group, member, v) for member, v in zip(part.members, vertices, strict=True)]
 
-        self._approach(block, gammas)
+        self._approach(dataclasses.replace(block, members=members), gammas)
 
     def _estimate(self, member: Member, beta: float, group: dict[str, Any]) -> Tensor:
         """d; brings m up to date."""
@@ -162,14 +161,15 @@ class StochasticFrankWolfe(RuledOptimizer):
         return {**super().__getstate__(), "_estimator": self._estimator}
 
 
-def _rescaled(group: dict[str, Any], member: Member, v: Tensor | None) -> float:
+def _rescaled(group: dict[str, Any], member: Member, v: Tensor | None) -> Gamma:
     """lr times the factor of `rescale`, in [0, 1]; `lr` itself where the parameter is unconstrained."""
-    gamma = float(group["lr"])
+    lr = float(group["lr"])
     if v is None:
-        return gamma
+        return lr
+    if group["rescale"] == "gradient":
+        lengths = zip(member.norms(member.g), member.norms(member.x - v), strict=True)
+        return member.gamma([min(lr * g / distance if distance != 0 else 0.0, 1.0) for g, distance in lengths])
     if group["rescale"] == "diameter":
-        gamma /= member.one.diameter(member.x.shape)
-    elif group["rescale"] == "gradient":
-        distance = float((member.x - v).norm())
-        gamma = gamma * float(member.g.norm()) / distance if distance != 0 else 0.0
-    return min(gamma, 1.0)
+        diameter = member.one.diameter(member.shape)
+        return min(lr / diameter, 1.0) if diameter > 0 else 0.0  # a single point: there is nowhere to go
+    return min(lr, 1.0)

@@ -18,9 +18,10 @@ from gossipsim.compression import Compressor
 from gossipsim.config import ConfigError, RunSpec
 from gossipsim.data.partition import class_histogram, seen_inputs, shards_of, total_variation
 from gossipsim.network import Links, Network
+from gossipsim.network.ours import check_growth
 from gossipsim.nodes import Recipe, RowLayout, trainable
 from gossipsim.parts.building import Cache, as_lists, cache_key, call_with, cast, default_dtype
-from gossipsim.parts.cautions import unlogged, unstable, untracked
+from gossipsim.parts.cautions import too_large, unlogged, unstable, untracked
 from gossipsim.protocols import check_schedule, check_shards, check_task
 from gossipsim.spec import BuildError, build, build_callable, build_optimizer, in_one_line
 from gossipsim.strategies import Claims, claims_of
@@ -139,6 +140,7 @@ class Parts:
         spec = self.run.network
         sizes = dict.fromkeys(("n", "nodes", "num_nodes", "n_nodes"), self.count)
         with self.blame("network.topology"):
+            check_growth(spec["topology"]["class"], spec["topology"]["params"].get("n", self.count))
             topology = build(spec["topology"], seed=0, **sizes)
         with self.blame("network.weights"):
             weights = build_callable(spec["weights"])
@@ -212,7 +214,20 @@ class Parts:
             init=trainer.init,
             augment=trainer.augment,
             clip_grad_norm=self.run.optimizer.get("clip_grad_norm"),
+            engine=getattr(trainer, "engine", "loop"),
+            loop_only=self._loop_only(),
+            kind=cache_key([self.task_key, self.run.model, self.run.optimizer, self.run.trainer, self.run.partition]),
         )
+
+    def _loop_only(self) -> str | None:
+        """Why nodes cannot be stacked, as far as that is not about model and optimizer."""
+        if not self.claims.everyone:
+            return f"with {self.run.strategy['class']} nodes miss steps"
+        if self.links is not None and self.links.loses:
+            return "network.links lose messages or nodes, which then miss steps"
+        if getattr(self.trainer, "mixes_state", False):
+            return 'optimizer_state is "mixed"'
+        return None
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensors, dict[str, Tensors]]:
         """(inputs, targets) of the training set and of the held-out sets, floating tensors in `dtype`."""
@@ -266,17 +281,27 @@ class Parts:
 
     def warnings(self) -> list[str]:
         """What is unusual or has no effect, but is not refused."""
+        with self.blame_network():
+            said = list(self._said())
+        return self._unusual_network() + [f"{self.run.origins.of(path)}: {text}" for path, text in said]
+
+    def _said(self) -> Iterator[tuple[str, str]]:
+        """Warnings, each with the place that it is about."""
         run, claims, name = self.run, self.claims, self.run.strategy["class"]
-        said = [("trainer.params.log", text) for text in unlogged(getattr(self.trainer, "requested", ()), self.task)]
+        for text in unlogged(getattr(self.trainer, "requested", ()), self.task):
+            yield "trainer.params.log", text
         if self.links is not None:
-            cautions = self.links.cautions(self.network.certificate(), claims.needs, claims.over)
-            said += [("network.links", text) for text in cautions]
+            for text in self.links.cautions(self.network.certificate(), claims.needs, claims.over):
+                yield "network.links", text
         if self.count > 1:
             data = self.task if self.partition is None else self.partition
-            said += [("strategy", text) for text in untracked(name, claims, run.optimizer["class"], data)]
+            for text in untracked(name, claims, run.optimizer["class"], data):
+                yield "strategy", text
+        for text in too_large(name, claims, self.network, run.optimizer, self.task):
+            yield "optimizer", text
         if self.count > 1 and claims.over == "graph":
-            said += [("network.weights", text) for text in unstable(name, claims, self.network)]
-        return self._unusual_network() + [f"{run.origins.of(path)}: {text}" for path, text in said]
+            for text in unstable(name, claims, self.network):
+                yield "network.weights", text
 
     def _unusual_network(self) -> list[str]:
         if self.count == 1 or self.claims.over != "graph":
@@ -346,6 +371,6 @@ class Parts:
         except BuildError as error:
             where = self.run.origins.of(f"{path}.{error.path}" if error.path else path)
             raise ConfigError([f"{where}: {error.message}"]) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise ConfigError([f"{self.run.origins.of(path)}: {kind}{in_one_line(error)}"]) from error

@@ -14,10 +14,7 @@ from typing import Any
 from gossipsim.progress.estimate import Estimate, UnderWay, Work
 from gossipsim.progress.table import Line, Overall
 from gossipsim.progress.text import clock, headline
-from gossipsim.results import LABELS, read_json
-
-ENDED = ("complete", "diverged", "failed")
-"""Statuses after which nothing more comes from a run, unless it is run again."""
+from gossipsim.results import ENDED, LABELS, holders, read_json, state_of
 
 SILENCE = 300.0
 """Seconds without a new record after which a run that is said to be running may have lost its process."""
@@ -85,12 +82,17 @@ class RunState:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All runs of an experiment, in its order."""
+    """All runs of an experiment, in its order.
+
+    Attributes:
+        at_work: whether somebody is, or may be, about to begin the next run.
+    """
 
     directory: Path
     name: str
     runs: list[RunState]
     elapsed: float
+    at_work: bool = True
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -100,6 +102,11 @@ class Snapshot:
     @property
     def ended(self) -> bool:
         return all(run.status in ENDED for run in self.runs)
+
+    @property
+    def abandoned(self) -> bool:
+        """Nothing more comes, unless somebody starts the experiment again."""
+        return not (self.ended or self.under_way or self.at_work)
 
     @property
     def under_way(self) -> list[RunState]:
@@ -145,6 +152,7 @@ class Snapshot:
             "directory": str(self.directory),
             "name": self.name,
             "ended": self.ended,
+            "abandoned": self.abandoned,
             "statuses": self.statuses,
             "eta_seconds": self.remaining(),
             "runs": [run.as_json() for run in self.runs],
@@ -162,7 +170,13 @@ def read_snapshot(directory: Path, before: Snapshot | None = None) -> Snapshot:
     known = {run.directory: run for run in before.runs} if before is not None else {}
     runs = [_read_run(directory, entry, known.get(entry["directory"]), now) for entry in plan["runs"]]
     began = _modified(directory / "env.json")
-    return Snapshot(directory, plan.get("name", directory.name), runs, max(0.0, now - began) if began else 0.0)
+    elapsed = max(0.0, now - began) if began else 0.0
+    return Snapshot(directory, plan.get("name", directory.name), runs, elapsed, _at_work(directory))
+
+
+def _at_work(directory: Path) -> bool:
+    """Whether somebody holds the lock, as far as can be told from here, or jobs of a cluster may be in its queue."""
+    return bool(holders(directory)) or (directory / "slurm" / "jobs.json").exists()
 
 
 def _read_run(experiment: Path, entry: Mapping[str, Any], known: RunState | None, now: float) -> RunState:
@@ -176,7 +190,7 @@ def _read_run(experiment: Path, entry: Mapping[str, Any], known: RunState | None
         record = read_json(place / "run.json")
     except (OSError, ValueError):
         return RunState(**state)
-    status = str(record.get("status"))
+    status = state_of(record)
     if known is not None and known.status == status and status in ENDED:
         return known
     step_record, evaluation = _last_record(place / "steps.jsonl"), _last_record(place / "history.jsonl")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gossipsim.results import Results, load, read_json, write_text
+from gossipsim.spec import as_markdown
 
 _README = """\
 # {title}
@@ -47,6 +48,7 @@ _README = """\
 | `... nodes.jsonl` | a record per frame: each node's distance to the mean, and at evaluations its own metrics |
 | `... timing.jsonl` | cumulative seconds; never part of the other files, which are reproducible |
 | `... parameters.npz` | `params`: final parameters, one row per node |
+| `... manifest.json` | size and SHA-256 of each file of a result; a run whose files differ is run again |
 | `... summary.json` | last and best metrics, `params_sha256`, split, classes per node, network |
 
 Diverged runs are results: they are left out of means and counted.
@@ -97,10 +99,10 @@ def write_readme(source: Path | str | Results) -> Path:
     results = source if isinstance(source, Results) else load(source)
     provenance = Provenance.of(results)
     text = _README.format(
-        title=" ".join(results.name.split()) or results.directory.name,
+        title=as_markdown(results.name) or results.directory.name,
         count=plural(len(results.runs), "run"),
         states=", ".join(f"{count} {status}" for status, count in states(results).items()) or "none planned",
-        command=provenance.command,
+        command=" ".join(provenance.command.splitlines()),
         version=provenance.version,
         key=results.key,
     )

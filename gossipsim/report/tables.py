@@ -19,6 +19,7 @@ from gossipsim.report.grids import Grid, Line, Number, listing
 from gossipsim.report.ranking import MARKED
 from gossipsim.results import Results, Summary, higher_is_better, write_text
 from gossipsim.results.tables import as_csv
+from gossipsim.spec import as_markdown
 
 Spread = Literal["std", "ci95"]
 
@@ -70,10 +71,10 @@ def markdown(grid: Grid, *, spread: Spread = "std") -> str:
     """A pipe table and its note; best in bold, ties underlined."""
     heads = [*grid.heads, *(f"{title}{_arrow(metric)}" for title, metric in _titles(grid))]
     rows = [heads, ["---"] * len(grid.heads) + ["--:"] * len(grid.columns)]
-    rows[0] = [_cell(head) for head in heads]
+    rows[0] = [as_markdown(head) for head in heads]
     for line, texts in zip(grid.lines, _texts(grid, spread), strict=True):
         entries = [_markdown_entry(text, number) for text, number in zip(texts, line.numbers, strict=True)]
-        rows.append([*map(_cell, line.labels), *entries])
+        rows.append([*map(as_markdown, line.labels), *entries])
     title = f"{grid.metrics[0].replace('_', ' ')}{_arrow(grid.metrics[0])}" if _one_metric(grid) else ""
     note = grid.note(best="**bold**", tie="<u>underlined</u>", spread=SPREADS[spread])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -225,11 +226,6 @@ def _markdown_entry(text: _Text | None, number: Number | None) -> str:
         return "–"
     inner = {"best": f"**{text.plain()}**", "tie": f"<u>{text.plain()}</u>"}.get(number.mark, text.plain())
     return inner + (f" ({number.seeds})" if number.seeds else "")
-
-
-def _cell(text: str) -> str:
-    """A name that neither ends a cell of Markdown nor is read as markup."""
-    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _one_metric(grid: Grid) -> bool:

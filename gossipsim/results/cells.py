@@ -47,7 +47,8 @@ class Run:
 
     ``labels`` are the display names of task, model, optimizer and cell; ``swept`` maps swept paths to values;
     ``spec`` is the resolved run; ``history``, ``steps``, ``timing`` and ``summary`` are what its files hold. ``tuned``,
-    of a candidate: "optimizer", what it is called untuned, and its "params".
+    of a candidate: "optimizer", what it is called untuned, and its "params". ``doubts``: how its files differ from
+    those that were written.
     """
 
     directory: Path
@@ -64,6 +65,7 @@ class Run:
     steps: list[dict[str, Any]] = field(default_factory=list, repr=False)
     timing: list[dict[str, Any]] = field(default_factory=list, repr=False)
     summary: dict[str, Any] = field(default_factory=dict, repr=False)
+    doubts: list[str] = field(default_factory=list)
 
     def parameters(self) -> NDArray[Any]:
         """Final rows, shape (nodes, d), read from the file.

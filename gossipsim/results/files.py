@@ -7,11 +7,17 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from gossipsim.results.disk import writing
 
 LABELS = ("task", "model", "optimizer", "cell")
+
+TEMPORARY = ".tmp"
+"""How the names of files end that are being written."""
 
 _LONGEST_NAME = 100  # bytes; file systems allow 255, but a path has six of these parts
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)  # reserved by Windows
@@ -61,20 +67,52 @@ def unique_names(displays: Sequence[str]) -> list[str]:
     return names
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a whole file or nothing: a temporary file beside it, fsync, rename. Makes missing folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}."[:80], suffix=".tmp")
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when the block ends, and is on disk then; after an error nothing has
+    changed.
+
+    A temporary file beside it, fsync, rename, fsync of the folder. Makes missing folders.
+
+    Raises:
+        CannotWrite: naming `path`.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}."[:80], suffix=TEMPORARY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(file.fileno(), 0o644)  # mkstemp makes it private; results are to be shared
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                Path(temporary).unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes names that have changed in a folder outlive the machine."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)  # mkstemp makes it private; results are to be shared
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what processes that were killed while they wrote have left in a folder, which nobody writes to now."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file or nothing."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -134,6 +172,11 @@ def run_directory(experiment: Path, labels: Mapping[str, str], seed: int) -> Pat
     Labels that are to have directories of their own come from :func:`unique_names`.
     """
     return experiment.joinpath("runs", *(safe_name(labels[label]) for label in LABELS), f"seed_{seed}")
+
+
+def experiment_of(run: Path) -> Path:
+    """The experiment that a :func:`run_directory` belongs to."""
+    return run.parents[len(LABELS) + 1]
 
 
 def find_experiments(workflow: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,8 +12,14 @@ from typing import Any
 from gossipsim.results.cells import Cell, Run, is_number
 from gossipsim.results.files import LABELS, find_experiments, read_json, read_jsonl
 from gossipsim.results.long import Records, long_rows
+from gossipsim.results.manifest import doubts
 from gossipsim.results.selection import Selection, select
+from gossipsim.results.states import RESULTS, state_of
 from gossipsim.results.targets import reached
+
+
+class ChangedResult(UserWarning):
+    """A result has files that are not what was written."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +96,22 @@ class Results:
 def load(directory: Path | str) -> Results:
     """Reads an experiment directory, or the newest experiment of a workflow.
 
+    What cannot be read of a run is left out, and told with all else that has changed since it was written, as a
+    :class:`ChangedResult` warning and in :attr:`Run.doubts`.
+
     Raises:
         FileNotFoundError: when `directory` is neither.
-        ValueError: naming the file that is damaged.
+        ValueError: where resolved.json is damaged.
     """
     path = experiment_in(directory)
     plan = read_json(path / "resolved.json")
+    runs = [_read_run(path, entry) for entry in plan["runs"]]
+    for run in runs:
+        if run.doubts:
+            warnings.warn(ChangedResult(f"{run.directory}: {', '.join(run.doubts)}"), stacklevel=2)
     return Results(
         directory=path,
-        runs=[_read_run(path, entry) for entry in plan["runs"]],
+        runs=runs,
         name=plan.get("name", path.name),
         key=plan.get("key", ""),
         swept=list(plan.get("swept", [])),
@@ -128,23 +142,56 @@ def experiment_in(directory: Path | str) -> Path:
 
 
 def _read_run(experiment: Path, entry: Mapping[str, Any]) -> Run:
-    directory = experiment / entry["directory"]
-    started = (directory / "run.json").is_file()
-    record: dict[str, Any] = read_json(directory / "run.json") if started else {"status": "missing"}
-    summary = directory / "summary.json"
+    place = Path(entry["directory"])
+    if place.is_absolute() or ".." in place.parts:
+        raise ValueError(f"{experiment / 'resolved.json'}: {entry['directory']!r} is not a folder of this experiment")
+    directory = experiment / place
+    files = _Files(directory)
+    record: dict[str, Any] = files.json("run.json")
+    started = "status" in record
+    status = state_of(record) if started else "missing"
+    key = record.get("key", entry["key"])
+    changed = doubts(directory, key, status) if status in RESULTS else []
     return Run(
         directory=directory,
-        key=record.get("key", entry["key"]),
+        key=key,
         seed=entry["seed"],
         labels={label: entry[label] for label in LABELS},
         swept=dict(entry.get("swept", {})),
-        status=record["status"],
+        status=status,
         error=record.get("error"),
         version=record.get("version", ""),
         tuned=entry.get("tuned"),
         spec=record.get("spec", {}),
-        history=read_jsonl(directory / "history.jsonl") if started else [],
-        steps=read_jsonl(directory / "steps.jsonl") if started else [],
-        timing=read_jsonl(directory / "timing.jsonl") if started else [],
-        summary=read_json(summary) if started and summary.is_file() else {},
+        history=files.lines("history.jsonl") if started else [],
+        steps=files.lines("steps.jsonl") if started else [],
+        timing=files.lines("timing.jsonl") if started else [],
+        summary=files.json("summary.json") if started else {},
+        doubts=changed or files.damaged,
     )
+
+
+class _Files:
+    """The files of a run, as far as they can be read; the others are `damaged`, in words."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.damaged: list[str] = []
+
+    def json(self, name: str) -> dict[str, Any]:
+        path = self.directory / name
+        try:
+            found = read_json(path) if path.is_file() else {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            self.damaged.append(f"{name} is damaged")
+            return {}
+        return found
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        try:
+            return read_jsonl(self.directory / name)
+        except ValueError:
+            self.damaged.append(f"{name} is damaged")
+            return []

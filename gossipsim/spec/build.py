@@ -152,7 +152,7 @@ def _target(spec: Spec, path: Path) -> Any:
 def _call(spec: Spec, path: Path, target: Any, positional: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
     try:
         return target(*positional, **params)
-    except Exception as error:  # the target is anybody's code
+    except (Exception, SystemExit) as error:  # the target is anybody's code
         reason = in_one_line(error)
         kind = "" if isinstance(error, ValueError) and reason else f"{type(error).__name__}: "
         about = _param_named(reason, spec) if not kind else ()

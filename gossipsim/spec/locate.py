@@ -11,19 +11,21 @@ from types import ModuleType
 from typing import Any
 
 from gossipsim.spec.text import did_you_mean
+from gossipsim.spec.trust import refusal_of_object, refusal_of_text
 
 _FEW = 12
 
 
 class LocateError(LookupError):
-    """A class path that names nothing; the message says which part and what is near."""
+    """A class path that names nothing, or what it may not name; the message says which part and what is near."""
 
 
 def locate(path: str) -> Any:
     """The class or function that a dotted path names.
 
     Raises:
-        LocateError: where a module or an attribute does not exist, or importing a module fails.
+        LocateError: where a module or an attribute does not exist, importing a module fails, or
+            :mod:`gossipsim.spec.trust` refuses what the path names.
 
     >>> locate("collections.OrderedDict").__name__
     'OrderedDict'
@@ -34,6 +36,8 @@ def locate(path: str) -> Any:
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise LocateError(f"'{path}' is not a dotted path such as 'torch.optim.SGD'")
+    if wrong := refusal_of_text(path):
+        raise LocateError(wrong)
     found: Any = _import(parts[0])
     if found is None:
         raise LocateError(f"no module '{parts[0]}'{did_you_mean(parts[0], _top_level_names())}")
@@ -42,6 +46,8 @@ def locate(path: str) -> Any:
         found = _member(parent, owner, part)
         if found is None:
             raise LocateError(f"'{owner}' has no '{part}'{_names_near(parent, part)}")
+    if wrong := refusal_of_object(path, found):
+        raise LocateError(wrong)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from gossipsim.spec.annotations import mismatch
 from gossipsim.spec.locate import LocateError, locate
 from gossipsim.spec.text import Path, did_you_mean, show
+from gossipsim.spec.trust import homes, within
 
 Problem = tuple[Path, str]
 
@@ -53,6 +54,8 @@ def signature_problems(spec: Mapping[str, Any], *, offered: Collection[str] = ()
     accepted = accepted_by(target, leading)
     if accepted is not None:
         problems += _call_problems(path, params, accepted, offered)
+    if params.get("allow_pickle") and any(within(home, ["numpy"]) for home in homes(target)):
+        problems.append((("params", "allow_pickle"), "a pickle can run anything; save the array without objects"))
     return problems + _params_problems(params)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
 Path = tuple[str | int, ...]
 
 _SHOWN = 60
+_LONGEST_LINE = 1500
 _KINDS: dict[type, str] = {str: "a string", list: "a list", dict: "an object"}
 
 
@@ -32,9 +34,28 @@ def dotted(path: Path) -> str:
     return text
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """The message of an error, without line breaks."""
     return " ".join(str(error).split())
+
+
+def printable(text: str) -> str:
+    r"""One line, not too long, that a terminal shows and does not act on.
+
+    >>> printable("two\nlines and \x1b[31m colours")
+    'two lines and \\x1b[31m colours'
+    """
+    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.splitlines()))
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+
+
+def as_markdown(text: str) -> str:
+    r"""A name that neither ends a cell of a table nor is read as markup.
+
+    >>> as_markdown("a|b <script>")
+    'a\\|b \\<script\\>'
+    """
+    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def show(value: Any) -> str:

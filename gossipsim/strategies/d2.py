@@ -35,4 +35,4 @@ class D2:
         nodes.rows("psi")[:] = nodes.X
 
     def round(self, nodes: Nodes, mix: Mix) -> None:
-        nodes.X[:] = mix(corrected_half_step(nodes))
+        mix(corrected_half_step(nodes), out=nodes.X)

@@ -70,16 +70,17 @@ class GradientTracking:
 
     def round(self, nodes: Nodes, mix: Mix) -> None:
         X, Y, G_old = nodes.X, nodes.rows("Y"), nodes.rows("G_old")
+        WY = None if mix.round == 0 or self.variant == "atc" else mix.begin(Y)  # travels while gradients are computed
         G = nodes.grad()
         if self.momentum > 0:
             M = nodes.rows("M")
             G, M[:] = self._average(M, G)
         if mix.round == 0:
             Y[:] = G
-        elif self.variant == "atc":
-            Y[:] = mix(Y - G_old + G)
+        elif WY is None:
+            mix(Y - G_old + G, out=Y)
         else:
-            Y[:] = mix(Y) - G_old + G
+            Y[:] = WY.finish() - G_old + G
         G_old[:] = G
         if self.variant == "diging":
             mix.update(X)

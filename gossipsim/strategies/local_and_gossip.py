@@ -17,7 +17,7 @@ from gossipsim.strategies.strategy import Claims
 
 
 class LocalAndGossip:
-    """`G = G(X); X = W X; apply(G)`."""
+    """`G = G(X); X = W X; apply(G)`. The rows travel while gradients are computed."""
 
     claims = Claims(exact=False, exact_lmo=False, characteristic=lambda w, a: (1, -(w - a)), citation="nedic2009dgd")
 
@@ -25,6 +25,7 @@ class LocalAndGossip:
         pass
 
     def round(self, nodes: Nodes, mix: Mix) -> None:
+        exchange = mix.begin(nodes.X)
         G = nodes.grad()
-        mix.update(nodes.X)
+        exchange.finish(out=nodes.X)
         nodes.apply(G)

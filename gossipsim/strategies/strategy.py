@@ -92,7 +92,12 @@ class Claims:
 
 
 class Strategy(Protocol):
-    """A decentralized algorithm."""
+    """A decentralized algorithm.
+
+    What changes from round to round is in `nodes.rows(name)` and `nodes.server(name)`, or is a function of `mix.round`.
+    A strategy that keeps anything else has `state_dict()` and `load_state_dict(state)`, about numbers and tensors that
+    are the same on every process; else a run that was interrupted does not go on as it would have.
+    """
 
     claims: Claims
 

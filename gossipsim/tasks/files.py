@@ -51,6 +51,10 @@ def ensure(name: str, root: Path, present: Callable[[Path], bool], fetch: Callab
     asked = time.time()
     failure = root / f".{name}.failed"
     try:
+        _knock(server)  # before anything is written
+    except ConnectionError as error:
+        raise MissingDataError(_explain(name, root, str(error))) from None
+    try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{name}.lock"):
             if present(root):
@@ -58,7 +62,7 @@ def ensure(name: str, root: Path, present: Callable[[Path], bool], fetch: Callab
             if failure.exists() and failure.stat().st_mtime > asked:  # another process has just tried
                 raise MissingDataError(failure.read_text(encoding="utf-8"))
             try:
-                _download(name, root, fetch, server)
+                _download(name, root, fetch)
             except Exception as error:
                 message = _explain(name, root, str(error) or type(error).__name__)
                 failure.write_text(message, encoding="utf-8")
@@ -76,8 +80,7 @@ def _explain(name: str, root: Path, reason: str) -> str:
     )
 
 
-def _download(name: str, root: Path, fetch: Callable[[Path], None], server: str) -> None:
-    _knock(server)
+def _download(name: str, root: Path, fetch: Callable[[Path], None]) -> None:
     incoming = root / f".{name}.incoming"
     incoming.mkdir(exist_ok=True)
     timeout = socket.getdefaulttimeout()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,12 +32,14 @@ class LeastSquares(InMemory):
         homogeneous: whether all nodes have the same function.
 
     Raises:
-        ValueError: for a negative noise.
+        ValueError: for a negative noise, and for data that are not finite.
     """
 
     def __init__(self, A: Tensor, b: Tensor, noise: float = 0.0) -> None:
         if not 0 <= noise < math.inf:
             raise ValueError(f"noise must be a standard deviation >= 0, got {noise}")
+        if not (A.isfinite().all() and b.isfinite().all()):
+            raise ValueError("A and b must be finite; give smaller numbers, or data without NaN and infinities")
         self.A, self.b = A, b
         count, self.rows, columns = A.shape
         super().__init__((A.reshape(-1, columns), b.reshape(-1)), None, None, num_classes=1)
@@ -54,6 +57,11 @@ class LeastSquares(InMemory):
         """None: the loss is all there is to know."""
         return {}
 
+    @cached_property
+    def curvature(self) -> float:
+        """The largest eigenvalue of the Hessian of f, (1/N) sum A_i^T A_i."""
+        return float(torch.linalg.matrix_norm(self.A.reshape(-1, self.A.shape[2]), 2)) ** 2 / len(self.A)
+
     def optimum(self, project: Project | None = None) -> Optimum | None:
         """The minimiser of f and its value: by least squares, the one of least norm where there are several.
 
@@ -62,8 +70,8 @@ class LeastSquares(InMemory):
         A, b = self.A.reshape(-1, self.A.shape[2]), self.b.reshape(-1)
         x = torch.linalg.lstsq(A, b.unsqueeze(1), driver="gelsd").solution.reshape(-1)
         if project is not None and not project(x).equal(x):
-            lipschitz = float(torch.linalg.matrix_norm(A, 2)) ** 2 / len(self.A)
-            found = projected_minimum(lambda at: A.T @ (A @ at - b) / len(self.A), lipschitz, project, project(x))
+            gradient: Callable[[Tensor], Tensor] = lambda at: A.T @ (A @ at - b) / len(self.A)  # noqa: E731
+            found = projected_minimum(gradient, self.curvature, project, project(x))
             if found is None:
                 return None
             x = found

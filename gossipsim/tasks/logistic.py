@@ -139,7 +139,7 @@ def _is_affine(function: Callable[[Tensor], Tensor], like: Tensor) -> bool:
 
 
 def _newton(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Newton's method with step halving on a strongly convex function, until the gradient no longer shrinks."""
+    """Newton's method with step halving on a strongly convex function, until rounding is all that is left."""
 
     def gradient(at: Tensor) -> Tensor:
         at = at.detach().requires_grad_()
@@ -150,13 +150,14 @@ def _newton(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         # not torch.func.hessian: it imports several seconds of compiler first
         hessian = torch.autograd.functional.hessian(objective, x)  # type: ignore[no-untyped-call]
         direction = torch.linalg.solve(hessian, g)
-        step, decrease, value = 1.0, float(g @ direction), objective(x)
-        while step > 1e-10 and objective(x - step * direction) > value - 1e-4 * step * decrease:
+        decrease, value = float(g @ direction), objective(x)
+        at_rounding = decrease <= 1e-14 * float(value)  # f cannot tell a step that is right: the gradient must
+        step = 1.0
+        while not at_rounding and step > 1e-10 and objective(x - step * direction) > value - 1e-4 * step * decrease:
             step /= 2
-        # at the optimum rounding hides the decrease of f: there the full step must shrink the gradient
-        candidate = x - (step if step > 1e-10 else 1.0) * direction
+        candidate = x - step * direction
         g_new = gradient(candidate)
-        if not g_new.norm() < g.norm() and (step <= 1e-10 or g.norm() < 1e-12):
-            break
+        if at_rounding and not g_new.norm() < 0.5 * g.norm():
+            return candidate if g_new.norm() < g.norm() else x
         x, g = candidate, g_new
     return x

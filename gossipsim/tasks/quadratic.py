@@ -14,6 +14,9 @@ from torch import Tensor
 from gossipsim.streams import generator
 from gossipsim.tasks.least_squares import LeastSquares
 
+_AT_ONCE = 1 << 20
+"""Entries of matrices that are generated together."""
+
 _DIM, _CONDITION, _HETEROGENEITY = 10, 10.0, 1.0
 
 
@@ -83,11 +86,13 @@ def _generate(nodes: int, dim: int, condition: float, heterogeneity: float, seed
     singular = torch.logspace(-0.5 * math.log10(condition), 0, dim, dtype=double)
     A = torch.empty(nodes, dim, dim, dtype=double)
     b = torch.empty(nodes, dim, dtype=double)
-    for i in range(nodes):
-        stream = generator(seed, i, "quadratic")
-        left, right = (torch.linalg.qr(torch.randn(dim, dim, dtype=double, generator=stream))[0] for _ in range(2))
-        A[i] = (left * singular) @ right.T
-        b[i] = A[i] @ (center + heterogeneity * torch.randn(dim, dtype=double, generator=stream))
+    for some in torch.split(torch.arange(nodes), max(1, _AT_ONCE // (dim * dim))):
+        streams = {i: generator(seed, i, "quadratic") for i in some.tolist()}
+        drawn = [torch.randn(dim, dim, dtype=double, generator=stream) for stream in streams.values() for _ in range(2)]
+        factors = torch.linalg.qr(torch.stack(drawn))[0].unflatten(0, (-1, 2))
+        for (left, right), (i, stream) in zip(factors, streams.items(), strict=True):
+            A[i] = (left * singular) @ right.T
+            b[i] = A[i] @ (center + heterogeneity * torch.randn(dim, dtype=double, generator=stream))
     return A, b
 
 

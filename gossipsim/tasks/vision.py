@@ -12,7 +12,9 @@ deviation of the training file's pixels.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +28,31 @@ from gossipsim.tasks.task import check_sizes
 
 Arrays = tuple[Tensor, Tensor]
 
-_IDX_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+_REMOVE = "remove it, so that it is downloaded again"
+
+_IDX_FILES = {
+    "train-images-idx3-ubyte": 47_040_016,
+    "train-labels-idx1-ubyte": 60_008,
+    "t10k-images-idx3-ubyte": 7_840_016,
+    "t10k-labels-idx1-ubyte": 10_008,
+}
+"""The files and how many bytes they have as published; files of another size are data of the user's own."""
+
+_MD5 = {
+    "MNIST": (
+        "6bbc9ace898e44ae57da46a324031adb",
+        "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea",
+        "27ae3e4e09519cfbb04c329615203637",
+    ),
+    "FashionMNIST": (
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a",
+        "15d484375f8d13e6eb1aabb0c3f46965",
+    ),
+}
+"""Sums of the published files, in the same order, unpacked."""
 
 
 class _Vision(Classification):
@@ -158,10 +179,13 @@ def _idx_arrays(name: str, root: Path) -> tuple[Arrays, Arrays]:
     }
     ensure(name, root, present, fetch, servers[name])
     arrays = []
-    for file in _IDX_FILES:
+    for (file, size), md5 in zip(_IDX_FILES.items(), _MD5[name], strict=True):
         path = _idx_path(root / name / "raw", file)
         assert path is not None
-        arrays.append(torch.from_numpy(_read_idx(path)))
+        content = _unpacked(path)
+        if len(content) == size and hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+            raise MissingDataError(f"root: {path} is damaged, its MD5 sum is not that of {name}: {_REMOVE}")
+        arrays.append(torch.from_numpy(_read_idx(path, content)))
     train_images, train_labels, test_images, test_labels = arrays
     if len(train_images) != len(train_labels) or len(test_images) != len(test_labels):
         raise MissingDataError(f"root: the images and labels in {root / name / 'raw'} do not belong together")
@@ -172,18 +196,21 @@ def _idx_path(folder: Path, file: str) -> Path | None:
     return next((path for path in (folder / file, folder / f"{file}.gz") if path.is_file()), None)
 
 
-def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """Bytes in the IDX format: 0, 0, 8 (unsigned byte), number of dimensions, the dimensions, the data."""
+def _unpacked(path: Path) -> bytes:
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
         raise MissingDataError(f"root: {path} cannot be read ({error})") from None
+
+
+def _read_idx(path: Path, content: bytes) -> NDArray[np.uint8]:
+    """Bytes in the IDX format: 0, 0, 8 (unsigned byte), number of dimensions, the dimensions, the data."""
     header = np.frombuffer(content[:4], dtype=np.uint8)
     dimensions = int(header[3]) if len(header) == 4 else 0
     shape = tuple(np.frombuffer(content[4 : 4 + 4 * dimensions], dtype=">u4").astype(int).tolist())
     data = np.frombuffer(content, dtype=np.uint8, offset=min(4 + 4 * dimensions, len(content)))
     if not dimensions or len(shape) != dimensions or data.size != math.prod(shape):
-        raise MissingDataError(f"root: {path} is damaged: remove it, so that it is downloaded again")
+        raise MissingDataError(f"root: {path} is damaged: {_REMOVE}")
     return data.reshape(shape).copy()
 
 
@@ -202,7 +229,7 @@ def _cifar_arrays(root: Path) -> tuple[Arrays, Arrays]:
     ensure("CIFAR10", root, present, fetch, "https://www.cs.toronto.edu/")
     from torchvision.datasets import CIFAR10
 
-    try:
+    try:  # the files are pickles: their MD5 sums are compared before any is read
         training, held_out = (CIFAR10(root, train=train) for train in (True, False))
     except RuntimeError:
         raise MissingDataError(f"root: files in {root / folder} are damaged: remove that folder") from None

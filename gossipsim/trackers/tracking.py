@@ -71,6 +71,9 @@ class Tracking:
     def progressed(self, entry: Entry, message: dict[str, Any]) -> None:
         self._pass_on(self._runs[entry], message["step"])
 
+    def noted(self, entry: Entry, text: str) -> None:
+        pass
+
     def ended(self, entry: Entry, status: str, failure: Failure | None) -> None:
         followed = self._runs.pop(entry)
         self._pass_on(followed, None)

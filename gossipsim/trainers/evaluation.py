@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from gossipsim.nodes import Nodes, trainable
@@ -19,6 +20,9 @@ from gossipsim.tasks.task import Optimum
 
 CHUNK = 1000
 """Samples per forward pass of an evaluation."""
+
+AT_ONCE = 1 << 20
+"""Numbers of rows that are compared with their mean at once."""
 
 MAX_LOCAL = 32
 """With more nodes than this, `local_eval: true` evaluates this many of them, evenly spaced."""
@@ -40,9 +44,16 @@ def evaluated_nodes(nodes: int, local_eval: bool | int) -> list[int]:
     return [k * nodes // count for k in range(count)]
 
 
+class Lost(NamedTuple):
+    """A node that is not finite any more, and since which step."""
+
+    node: int
+    step: int
+
+
 def consensus(distances: torch.Tensor) -> float:
     """(1/N) sum_i ||x_i - mean||^2, from the N distances."""
-    return float((distances**2).mean())
+    return float(np.square(distances.numpy()).mean())
 
 
 class Evaluator:
@@ -77,6 +88,7 @@ class Evaluator:
         self._probe.eval()
         self._optimum = optimum if optimum is not None and self._feasible(optimum.x) else None
         self._names = self._metric_names()
+        self._at_once: bool | None = None  # whether the nodes' objectives can be evaluated at once, with equal bits
 
     @property
     def knows_optimum(self) -> bool:
@@ -87,14 +99,24 @@ class Evaluator:
         """||x_i - mean|| of all N nodes, (N,) float64; one node agrees with itself."""
         if self.world.nodes == 1:
             return torch.zeros(1, dtype=torch.float64)
-        return self._of_all(torch.linalg.vector_norm(self.nodes.X - mean, dim=1))
+        few = torch.split(self.nodes.X, max(1, AT_ONCE // max(len(mean), 1)))  # not as much again as all rows
+        return self._of_all(torch.cat([torch.linalg.vector_norm(rows - mean, dim=1) for rows in few]))
 
-    def batch_loss(self) -> float:
-        """The mean over nodes of the loss of the last batch, of those that have had one."""
-        losses = [(0.0, 0.0) if node.loss is None else (node.loss, 1.0) for node in self.nodes]
-        values = torch.tensor(losses, dtype=torch.float64).reshape(-1, 2)
-        table = self.world.table(values, self.world.nodes).mean(0)
-        return float(table[0] / table[1]) if table[1] else 0.0
+    def batch_loss(self) -> tuple[float, bool]:
+        """The mean over nodes of the loss of the last batch, of those that have had one; whether a node is lost."""
+        losses = self.nodes.losses()
+        if self.world.size > 1:
+            losses = self.world.table(losses, self.world.nodes)
+        total, count, lost = np.add.reduce(losses.numpy()).tolist()
+        return total / count if count else 0.0, lost > 0
+
+    def first_lost(self) -> Lost | None:
+        """The node that was the first whose loss, or whose row at present, was not finite; None: there is none."""
+        earlier = torch.from_numpy(self.nodes.health.since)
+        now = torch.where(self.nodes.X.isfinite().all(1).cpu(), 0, self.nodes.step)
+        since = self._of_all(torch.where(earlier > 0, earlier, now)).numpy()
+        first = int(np.where(since > 0, since, np.inf).argmin())
+        return Lost(first, int(since[first])) if since[first] > 0 else None
 
     def theory(self, mean: torch.Tensor, loss: float | None = None) -> dict[str, float]:
         """`suboptimality` f(mean) - f* and `distance` ||mean - x*||, where the optimum is known."""
@@ -128,11 +150,27 @@ class Evaluator:
     def train_loss(self, row: torch.Tensor, *, gradient: bool = False) -> tuple[float, torch.Tensor | None]:
         """f(row) = mean over nodes of f_i(row), and on request its gradient (d,)."""
         self._point(row)
-        losses = torch.zeros(len(self._shards), dtype=torch.float64)
-        G = torch.zeros_like(self.nodes.X) if gradient else None
+        if not gradient:
+            return self._node_mean(self._objectives(row)), None
+        losses, G = torch.zeros(len(self._shards), dtype=torch.float64), torch.zeros_like(self.nodes.X)
         for k, shard in enumerate(self._shards):
-            losses[k] = self._objective(shard, None if G is None else G[k])
-        return self._node_mean(losses), None if G is None else self.world.mean(G)
+            losses[k] = self._objective(shard, G[k])
+        return self._node_mean(losses), self.world.mean(G)
+
+    def _objectives(self, row: torch.Tensor) -> torch.Tensor:
+        """f_i of the probe, which is the model at `row`, on the shards of the hosted nodes, (n,) float64."""
+        if self._at_once is None:  # found out at a row that is nothing special, such as zero
+            nearby = row + torch.randn(row.shape, generator=torch.Generator().manual_seed(0)).to(row)
+            at_once = self.nodes.engine.objectives(nearby, self._shards, CHUNK)
+            self._point(nearby)
+            ends = {0: self._shards[0], -1: self._shards[-1]} if at_once is not None else {}
+            self._at_once = at_once is not None and all(
+                float(at_once[k]) == self._objective(shard, None) for k, shard in ends.items()
+            )
+            self._point(row)
+        if self._at_once and (found := self.nodes.engine.objectives(row, self._shards, CHUNK)) is not None:
+            return found
+        return torch.tensor([self._objective(shard, None) for shard in self._shards], dtype=torch.float64)
 
     def held_out_metrics(self, row: torch.Tensor) -> dict[str, float]:
         """`val_loss`, `test_accuracy`, ... of the model at `row`; chunks are shared among the processes."""
@@ -173,7 +211,9 @@ class Evaluator:
         return {name: [None if k is None else float(values[k]) for k in order] for name, values in own.items()}
 
     def _gap(self, row: torch.Tensor, gradient: torch.Tensor) -> float:
-        """<g, x - lmo(g)>, summed over the parameters with a set."""
+        """<g, x - lmo(g)>, summed over the parameters with a set; NaN where g is not finite."""
+        if not gradient.isfinite().all():
+            return math.nan
         self._point(row)
         by_parameter = {id(p): g for p, g in zip(self._parameters, self._views(gradient), strict=True)}
         gap = 0.0
@@ -183,7 +223,9 @@ class Evaluator:
         return gap
 
     def _violation(self, row: torch.Tensor) -> float:
-        """The largest violation of a defining inequality."""
+        """The largest violation of a defining inequality; NaN at a row that is not finite."""
+        if not row.isfinite().all():
+            return math.nan
         self._point(row)
         return max(float(constraint.violation(p.detach())) for p, constraint in self._constraints)
 
@@ -236,7 +278,7 @@ class Evaluator:
         names = [name for name, b in self._probe.named_buffers() if b.is_floating_point()]
         if not names:
             return
-        theirs = [dict(node.model.named_buffers()) for node in self.nodes]
+        theirs = self.nodes.engine.buffers()
         for name, buffer in self._probe.named_buffers():
             if name in names and own is not None:
                 buffer.copy_(theirs[own][name])

@@ -2,56 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-import numpy as np
 import torch
 
+from gossipsim.checkpoints import Folder, Frequency, Tree
 from gossipsim.compression import Compressor
+from gossipsim.config import RunSpec
 from gossipsim.mixing import Mix
 from gossipsim.network import Links, Network
 from gossipsim.nodes import Nodes, OutOfSteps, Recipe
 from gossipsim.record import Recorder
-from gossipsim.results import write_json
 from gossipsim.rounds import connect, play
 from gossipsim.strategies import Strategy
 from gossipsim.tasks.task import Optimum, Task
 from gossipsim.trainers.evaluation import Evaluator, OwnMetrics, State, Tensors, consensus
+from gossipsim.trainers.fields import EXTRA_STEP_FIELDS, FRAMES, frequencies
 from gossipsim.trainers.frames import Frames, frame
-from gossipsim.world import Transport, World
+from gossipsim.trainers.outcome import write_result
+from gossipsim.trainers.saving import Saving
+from gossipsim.world import Transport, World, give_back_memory
 from gossipsim.world.launcher import Emit
 
 Dtype = Literal["float32", "float64"]
 Init = Literal["same", "independent"]
-Engine = Literal["auto", "loop"]
+Engine = Literal["auto", "loop", "stacked"]
+OnDivergence = Literal["stop", "record"]
 OptimizerState = Literal["local", "mixed"]
 
-STEP_FIELDS = ("batch_loss", "consensus", "suboptimality", "distance")
-"""Fields of steps.jsonl that are written every `log_every` steps."""
+MANY_RANKS = 32
+"""From so many on, ranks give back what start-up has freed: 1 ms for each, and 1 to 3 MB."""
 
 MAX_IDLE_ROUNDS = 1000
 """Rounds in a row without a local step after which a run fails: it would never end."""
-
-FRAMES = "nodes"
-"""What `log` calls the frames of nodes.jsonl."""
-
-EXTRA_STEP_FIELDS = (
-    "train_loss",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "learning_rate",
-    "fw_gap",
-    "feasibility",
-)
-"""Further fields that `log` can ask for."""
 
 
 class SupervisedTrainer:
@@ -68,11 +56,17 @@ class SupervisedTrainer:
             frames of nodes.jsonl.
         eval_every: a record of history.jsonl every so many epochs (steps when `steps` is set); null: first and last.
         init: "same" (all nodes start from one seeded draw) or "independent".
-        engine: "loop" (gradients node by node); "auto" picks it.
+        engine: how a process computes the gradients of its nodes: "loop", one after the other; "stacked", all at once;
+            "auto", stacked where a trial is faster and gives the bits of the loop. Where "stacked" is asked for and
+            the model has convolutions or norms with weights, last bits depend on the number of processes.
         augment: (batch, generator) -> batch, drawn from each node's own stream.
         local_eval: evaluate the nodes' own models: true (at most 32, evenly spaced), false, or how many.
         optimizer_state: "local": momentum and the like stay with their node; "mixed": they are averaged with the
             neighbours' whenever the rows are, and count as bytes sent.
+        checkpoint_every: the state is saved at the end of a round so many steps, or so much time ("90s", "5m", "1h"),
+            after the last time, for a run that is interrupted to go on from there; null: never.
+        on_divergence: where a node is not finite any more, "stop": the run ends with the next record; "record": it
+            goes on to its last step. Either way it has diverged if it is not finite in the end.
     """
 
     def __init__(
@@ -90,6 +84,8 @@ class SupervisedTrainer:
         augment: Any = None,
         local_eval: bool | int = True,
         optimizer_state: OptimizerState = "local",
+        on_divergence: OnDivergence = "stop",
+        checkpoint_every: int | str | None = "60s",
     ) -> None:
         counts = {"epochs": epochs, "batch_size": batch_size, "steps": steps, "eval_every": eval_every}
         for name, value in (counts | {"log_every": log_every}).items():
@@ -99,6 +95,7 @@ class SupervisedTrainer:
         _one_of("init", init, get_args(Init))
         _one_of("engine", engine, get_args(Engine))
         _one_of("optimizer_state", optimizer_state, get_args(OptimizerState))
+        _one_of("on_divergence", on_divergence, get_args(OnDivergence))
         if not (device == "cpu" or device.startswith("cuda")):
             raise ValueError(f'device must be "cpu" or "cuda", got {device!r}')
         if not isinstance(local_eval, bool) and local_eval < 1:
@@ -106,23 +103,31 @@ class SupervisedTrainer:
         self.epochs, self.batch_size, self.steps, self.eval_every = epochs, batch_size, steps, eval_every
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.device, self.init, self.augment, self.local_eval = device, init, augment, local_eval
+        self.engine, self.on_divergence = engine, on_divergence
         self.mixes_state = optimizer_state == "mixed"
+        if checkpoint_every is not None:
+            Frequency.of(checkpoint_every)
+        self.checkpoint_every = checkpoint_every
         self.requested = tuple(log or {})
-        self.frequencies = _frequencies(log_every, log or {})
+        self.frequencies = frequencies(log_every, log or {})
         self.frames_every = self.frequencies.pop(FRAMES, None)
 
     def fit(self, parts: RunParts, transport: Transport, directory: Path, emit: Emit) -> str:
         """Runs to the end on this process's share of the nodes and writes the run's files (rank 0).
 
+        Begins where the run's newest checkpoint was written, if there is one.
+
         Returns:
-            "complete" or "diverged".
+            "complete", "diverged", or "interrupted" where a stop was requested.
         """
         world = World(parts.network.nodes, transport)
         recorder = Recorder(directory if world.rank == 0 else None)
+        saving = Saving(Folder(directory, parts.run.key), self.checkpoint_every, emit)
         try:
             fit = _Fit.start(self, parts, world, recorder, emit)
-            status = fit.run()
-            _write_result(fit, parts, directory, status)
+            status = fit.run(saving)
+            if status != "interrupted":
+                write_result(directory, status, fit, parts.describe)
         finally:
             recorder.close()
         return status
@@ -140,6 +145,7 @@ class SupervisedTrainer:
 class RunParts(Protocol):
     """What a run is made of; :class:`gossipsim.experiment.Parts` builds it from specs."""
 
+    run: RunSpec
     task: Task
     network: Network
     links: Links | None
@@ -173,9 +179,17 @@ class _Fit:
     total: int
     frames: Frames
     recorded: int = 0
+    diverged: dict[str, int | None] | None = None
+    finite: bool = True
+    _periods: frozenset[int] = field(init=False)
+    _evaluates: int = field(init=False)
     evaluated_at: float = 0.0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._periods = frozenset(self.trainer.frequencies.values())
+        self._evaluates = self.trainer.evaluation_length(self.epoch_length) or 0  # every so many steps; 0: never
 
     @classmethod
     def start(cls, trainer: SupervisedTrainer, parts: RunParts, world: World, recorder: Recorder, emit: Emit) -> _Fit:
@@ -191,19 +205,46 @@ class _Fit:
         frames = Frames.plan(nodes=world.nodes, total=total, evaluation=every, asked=trainer.frames_every)
         return cls(trainer, parts, nodes, mix, evaluator, recorder, emit, length, total, frames)
 
-    def run(self) -> str:
+    def run(self, saving: Saving) -> str:
+        """From the start, or from the newest checkpoint, to the end."""
         try:
             self.parts.strategy.init(self.nodes, self.mix)
-            state = State(self.evaluator)
-            self._log(dict.fromkeys(self.trainer.frequencies, True) | {"batch_loss": False}, state)
-            self._evaluate(state)
-            self.nodes.between_steps = self._between_steps
-            self._train()
+            if not saving.resume(self):
+                state = State(self.evaluator)
+                self._log(dict.fromkeys(self.trainer.frequencies, True) | {"batch_loss": False}, state)
+                self._evaluate(state)
+            self.nodes.between_steps, self.nodes.keeps_loss = self._between_steps, self._logs
+            if self.nodes.world.size >= MANY_RANKS:
+                give_back_memory()
+            return self._train(saving)
         except _Diverged:
             return "diverged"
-        return "complete"
 
-    def _train(self) -> None:
+    def tree(self) -> Tree:
+        """What all processes know alike between two rounds, and on rank 0 where its files end."""
+        kept = getattr(self.parts.strategy, "state_dict", dict)
+        return {
+            "nodes": self.nodes.tree(),
+            "mix": self.mix.tree(),
+            "recorder": self.recorder.tree(),
+            "strategy": kept(),
+            "recorded": self.recorded,
+            "diverged": self.diverged,
+            "train_seconds": self.train_seconds + time.perf_counter() - self.evaluated_at,
+            "eval_seconds": self.eval_seconds,
+        }
+
+    def restore(self, shared: Tree, nodes: list[Tree]) -> None:
+        """Undoes :meth:`tree`."""
+        self.nodes.restore(shared["nodes"], nodes)
+        self.mix.restore(shared["mix"])
+        if hasattr(self.parts.strategy, "load_state_dict"):
+            self.parts.strategy.load_state_dict(shared["strategy"])
+        self.recorded, self.diverged = shared["recorded"], shared["diverged"]
+        self.train_seconds, self.eval_seconds = shared["train_seconds"], shared["eval_seconds"]
+        self.evaluated_at = time.perf_counter()
+
+    def _train(self, saving: Saving) -> str:
         idle = 0
         while self.nodes.step < self.total:
             before = self.nodes.step
@@ -216,6 +257,9 @@ class _Fit:
                 name = type(self.parts.strategy).__name__
                 raise ValueError(f"{name} took no step in {idle} rounds; a round calls nodes.apply(G) at least once")
             self._record()
+            if self.nodes.step < self.total and saving.after_round(self):
+                return "interrupted"
+        return "complete" if self.finite else "diverged"
 
     def _between_steps(self) -> None:
         self._record()
@@ -232,20 +276,27 @@ class _Fit:
         if not per_epoch or step % self.epoch_length == 0:
             self.nodes.step_schedulers()
         state = State(self.evaluator)
-        due = {name: last or step % k == 0 for name, k in self.trainer.frequencies.items()}
-        if any(due.values()):
-            self._log(due, state)
-        every = self.trainer.evaluation_length(self.epoch_length)
-        if last or (every is not None and step % every == 0):
+        if self._logs(step):
+            self.mix.conservation.check()
+            self._log(self._due(step), state)
+        if last or (self._evaluates and step % self._evaluates == 0):
             self._evaluate(state, last=last)
-        elif self.frames.due(step):
+        elif self.frames and self.frames.due(step):
             self._frame(state, {})
+
+    def _due(self, step: int) -> dict[str, bool]:
+        """Which fields the record of a step in steps.jsonl has."""
+        return {name: step >= self.total or step % k == 0 for name, k in self.trainer.frequencies.items()}
+
+    def _logs(self, step: int) -> bool:
+        """Whether a step has a record."""
+        return step >= self.total or any(step % k == 0 for k in self._periods)
 
     def _log(self, due: Mapping[str, bool], state: State) -> None:
         """Appends a record to steps.jsonl with the fields that are due."""
         theory = [name for name in ("suboptimality", "distance") if due[name] and self.evaluator.knows_optimum]
         extra = [name for name in EXTRA_STEP_FIELDS if due.get(name)]
-        loss = self.evaluator.batch_loss()
+        loss, lost = self.evaluator.batch_loss()
         values = {"batch_loss": loss} if due["batch_loss"] else {}
         if due["consensus"]:
             values["consensus"] = consensus(state.distances)
@@ -255,10 +306,21 @@ class _Fit:
         values |= self._extra_fields(extra, state.mean) if extra else {}
         self.recorder.write("steps", {"step": self.nodes.step} | values)
         self.emit({"step": self.nodes.step, "total": self.total, "loss": loss})
-        if not all(math.isfinite(value) for value in (loss, *values.values())):
-            if self.recorder.records["history"]:
-                self._evaluate(state, last=True)
-            raise _Diverged
+        if lost or not all(math.isfinite(value) for value in (loss, *values.values())):
+            self._note_divergence()
+            if self.trainer.on_divergence == "stop":
+                if self.nodes.step:
+                    self._evaluate(state, last=True)
+                raise _Diverged
+
+    def _note_divergence(self) -> None:
+        """Tells once who was lost first; nobody, where it is the mean model that is at fault."""
+        if self.diverged is None:
+            lost = self.evaluator.first_lost()
+            who = "the mean model" if lost is None else f"node {lost.node}"
+            self.diverged = {"node": lost and lost.node, "step": self.nodes.step if lost is None else lost.step}
+            if self.nodes.world.rank == 0:
+                self.emit({"note": f"{who} is not finite from step {self.diverged['step']} on"})
 
     def _frame(self, state: State, own: OwnMetrics) -> None:
         """Appends a record to nodes.jsonl."""
@@ -273,7 +335,7 @@ class _Fit:
             values |= self.evaluator.constrained(mean, names)
         if any(name.startswith(("val_", "test_")) for name in names):
             values |= self.evaluator.held_out_metrics(mean)
-        rates = [node.optimizer.param_groups[0].get("lr") for node in self.nodes]
+        rates = [optimizer.param_groups[0].get("lr") for optimizer in self.nodes.engine.optimizers]
         if rates and rates[0] is not None:
             values["learning_rate"] = float(rates[0])
         return {name: values[name] for name in names if name in values}
@@ -305,63 +367,30 @@ class _Fit:
             record["sim_time"] = self.mix.clock.now
         record |= self._counts()
         self.recorder.write("history", record)
-        lost = not math.isfinite(record["train_loss"])
-        if self.frames and (last or lost or self.frames.due(step)):
+        self.finite = all(math.isfinite(record[name]) for name in ("train_loss", "consensus"))
+        ends = not self.finite and self.trainer.on_divergence == "stop"
+        if self.frames and (last or ends or self.frames.due(step)):
             self._frame(state, own)
         self.emit({"step": step, "total": self.total, "metrics": record})
         self.evaluated_at = time.perf_counter()
         self.eval_seconds += self.evaluated_at - started
-        timing = {"step": step, "train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds}
+        timing: dict[str, Any] = {"step": step, "train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds}
+        if step == 0:
+            timing["engine"] = self.nodes.engine_choice
         self.recorder.write("timing", timing)
-        if lost:
+        if not self.finite:
+            self._note_divergence()
+        if ends:
             raise _Diverged
 
     def _counts(self) -> dict[str, int]:
         """`gradient_evals` and, for Frank-Wolfe, `lmo_calls`, summed over all nodes."""
-        lmo = [getattr(node.optimizer, "lmo_calls", None) for node in self.nodes]
+        lmo = [getattr(optimizer, "lmo_calls", None) for optimizer in self.nodes.engine.optimizers]
         counts = torch.tensor([[self.nodes.gradient_evals, sum(c or 0 for c in lmo)]], dtype=torch.float64)
         world = self.nodes.world
         totals = world.table(counts, world.size).sum(0)
         lmo_calls = {"lmo_calls": int(totals[1])} if self.evaluator.counts_lmo else {}
         return {"gradient_evals": int(totals[0])} | lmo_calls
-
-
-def _write_result(fit: _Fit, parts: RunParts, directory: Path, status: str) -> None:
-    """parameters.npz and summary.json, on rank 0; all ranks bring their rows."""
-    world, nodes = fit.nodes.world, fit.nodes
-    rows = world.collect(nodes.X)
-    if rows is None:
-        return
-    values = rows.cpu().numpy()
-    little_endian = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    np.savez(directory / "parameters.npz", params=values)
-    summary = {
-        "status": status,
-        "nodes": world.nodes,
-        "parameters": nodes.layout.d,
-        "steps": nodes.step,
-        "rounds": fit.mix.round,
-        "last": fit.recorder.last(),
-        "best": fit.recorder.best(),
-        "params_sha256": hashlib.sha256(little_endian.tobytes()).hexdigest(),
-    }
-    about = parts.describe()
-    if moved := fit.evaluator.start_moved:
-        about["warnings"] = [
-            *about["warnings"],
-            f"the start was not feasible and was projected: the parameters moved by {moved:.3g} in the L2 norm",
-        ]
-    write_json(directory / "summary.json", summary | about)
-
-
-def _frequencies(log_every: int, log: dict[str, int]) -> dict[str, int]:
-    known = (*STEP_FIELDS, *EXTRA_STEP_FIELDS, FRAMES)
-    for name, every in log.items():
-        if name not in known:
-            raise ValueError(f"log: unknown field {name!r}; known are {', '.join(known)}")
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"log.{name} must be a number of steps >= 1, got {every!r}")
-    return dict.fromkeys(STEP_FIELDS, log_every) | log
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

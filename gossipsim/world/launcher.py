@@ -9,31 +9,39 @@ takes 0.2 to 0.4 s, handing them a job 1 ms.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import multiprocessing
 import os
-import shutil
+import resource
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
-from gossipsim.world.transport import Alone, PeerLost, ProcessGroup, Transport, local_store, require_gpus
+from gossipsim.results import CannotWrite
+from gossipsim.world import processes
+from gossipsim.world.meeting import Meeting
+from gossipsim.world.stacks import Stacks, ask
+from gossipsim.world.stopping import listening
+from gossipsim.world.transport import STOPPED, PeerLost, Transport, require_gpus
 
 GRACE = 0.5
 """Seconds between the first sign of a failure and the end of the job, in which the real culprit can report."""
 
 IDLE_CHECK = 1.0
 """Seconds between two looks of an idle rank whether its launcher still lives, where the system does not tell it."""
+
+FILES_PER_RANK = 8
+"""Open files of the launcher for each rank, and of a rank for each gloo peer, with something to spare."""
+
+STOP = {"stop": True}
+"""What the launcher says to rank 0 in the middle of a job."""
 
 Emit = Callable[[dict[str, Any]], None]
 Target = Callable[[Transport, Emit, Any], None]
@@ -47,6 +55,7 @@ class Failure:
     Attributes:
         node: the node whose computation raised, where there is one.
         secondary: True for the loss of a peer, which follows from somebody else's failure.
+        peer: the rank that was lost, where that is known.
     """
 
     message: str
@@ -54,16 +63,22 @@ class Failure:
     node: int | None = None
     traceback: str | None = None
     secondary: bool = False
+    peer: int | None = None
 
     @classmethod
     def of(cls, error: BaseException, rank: int | None = None) -> Failure:
-        """Describes an exception; code that works for one node sets `node` on what it raises."""
+        """Describes an exception; code that works for one node sets `node` on what it raises.
+
+        That the disk does not take something is nobody's mistake in a program: one line says it all.
+        """
+        says_all = isinstance(error, CannotWrite)
         return cls(
-            message=f"{type(error).__name__}: {_first_line(error)}".rstrip(": "),
+            message=str(error) if says_all else f"{type(error).__name__}: {_first_line(error)}".rstrip(": "),
             rank=rank,
             node=getattr(error, "node", None),
-            traceback="".join(traceback.format_exception(error)),
+            traceback=None if says_all else "".join(traceback.format_exception(error)),
             secondary=isinstance(error, PeerLost),
+            peer=getattr(error, "peer", None),
         )
 
     def where(self) -> str:
@@ -81,7 +96,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class Ranks:
-    """`size` forked ranks that run `target(transport, emit, job)` for one job after the other.
+    """`size` ranks that run `target(transport, emit, job)` for one job after the other; forked for the first.
 
     After :meth:`begin`, drive them with :meth:`poll` until :attr:`busy` is False; then :attr:`failure` is None, and
     they can be given the next job, or it names the culprit, and all of them are gone. What they `emit` (JSON-able
@@ -97,42 +112,60 @@ class Ranks:
         self._finished: set[int] = set()
         self._dead: set[int] = set()
         self._deadline: float | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="gossipsim-"))
-        sys.stdout.flush()
+        self._standstill = processes.Standstill()
+        self._ended_for_memory = processes.ended_for_memory()
+        self._stacks = Stacks()
+        self._meeting = Meeting(size, device)
+        _allow_open_files(FILES_PER_RANK * size)
         context = multiprocessing.get_context("fork")
         pipes = [context.Pipe() for _ in range(size)]
         self._pipes = [ours for ours, _ in pipes]
+        self._unborn = [theirs for _, theirs in pipes]
         self._processes = [
             context.Process(
                 target=_rank_main,
-                args=(rank, size, target, theirs, local_store(self._folder), device, os.getpid()),
+                args=(rank, target, theirs, self._meeting, self._stacks, os.getpid()),
                 name=f"gossipsim-rank-{rank}",
                 daemon=True,
             )
             for rank, (_, theirs) in enumerate(pipes)
         ]
-        gc.freeze()  # a rank's first collection would otherwise touch, and so copy, every page of the parent
+
+    def alive(self) -> bool:
+        """Whether all ranks are there."""
+        return not self._dead and all(process.is_alive() for process in self._processes)
+
+    def _fork(self) -> None:
+        """Brings the ranks to life."""
+        sys.stdout.flush()
         try:
-            for process, (_, theirs) in zip(self._processes, pipes, strict=True):
+            for process, theirs in zip(self._processes, self._unborn, strict=True):
                 process.start()
                 theirs.close()
         except BaseException:  # no more processes to be had
             self.stop()
             raise
         finally:
-            gc.unfreeze()
-
-    def alive(self) -> bool:
-        """Whether all ranks are there."""
-        return not self._dead and all(process.is_alive() for process in self._processes)
+            self._unborn.clear()
 
     def begin(self, job: Any) -> None:
-        """Hands every rank the same job."""
+        """Hands every rank the same job; the first is there before the ranks are, which begin as they are forked.
+
+        Raises:
+            OSError: where the system has no room for so many processes; then there are none.
+        """
         self._finished.clear()
         self.busy = True
         for pipe in self._pipes:
             with suppress(OSError):  # a rank that has just died: poll will see it
                 pipe.send_bytes(json.dumps(job).encode())
+        if self._unborn:
+            self._fork()
+
+    def ask_to_stop(self) -> None:
+        """Tells rank 0 that the job shall stop where all ranks can."""
+        with suppress(OSError):
+            self._pipes[0].send_bytes(json.dumps(STOP).encode())
 
     def handles(self) -> list[Any]:
         """What to `multiprocessing.connection.wait` for: messages and deaths."""
@@ -149,6 +182,7 @@ class Ranks:
             messages += self._read(rank)
             if ended:
                 self._bury(rank)
+        self._look_for_stopped()
         if self._failures and self._deadline is None:
             self._deadline = time.monotonic() + GRACE
         if len(self._dead) == self.size or (self._deadline is not None and time.monotonic() > self._deadline):
@@ -159,6 +193,7 @@ class Ranks:
 
     def stop(self) -> None:
         """Ends every rank now, also in the middle of a job, and names the culprit of a failure."""
+        self.failure = self._culprit()
         started = [process for process in self._processes if process.pid is not None]
         for process in started:
             if process.is_alive():
@@ -166,13 +201,32 @@ class Ranks:
         for process in started:
             process.join()
         self._processes.clear()  # each holds two descriptors
-        for pipe in self._pipes:
+        for pipe in self._pipes + self._unborn:
             pipe.close()
         self._dead = set(range(self.size))
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._meeting.close()
+        self._stacks.close()
         self.busy = False
-        culprits = [failure for failure in self._failures if not failure.secondary] or self._failures
-        self.failure = culprits[0] if culprits else None
+
+    def _culprit(self) -> Failure | None:
+        """The first failure that is not a consequence of another; else the rank that others have lost without cause."""
+        primary = [failure for failure in self._failures if not failure.secondary]
+        if primary or not self._failures:
+            return primary[0] if primary else self.failure
+        reported = {failure.rank for failure in self._failures}
+        first = next((f for f in self._failures if f.peer is not None and f.peer not in reported), self._failures[0])
+        if first.peer is None or first.peer in reported:
+            return first
+        stuck = self._processes[first.peer].pid
+        assert stuck is not None
+        ask(stuck)
+        return replace(first, rank=first.peer, node=None, traceback=self._stacks.told(), secondary=False)
+
+    def _look_for_stopped(self) -> None:
+        """A stopped rank neither fails nor ends."""
+        for rank, process in enumerate([] if self._failures else self._processes):
+            if process.pid is not None and self._standstill.of(process.pid):
+                self._failures.append(Failure(f"rank {rank} does not go on: {STOPPED}", rank=rank))
 
     def _read(self, rank: int) -> list[dict[str, Any]]:
         messages = []
@@ -196,8 +250,9 @@ class Ranks:
         assert code is not None
         if any(failure.rank == rank for failure in self._failures):
             return
-        cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-        self._failures.append(Failure(f"rank {rank} {cause} before the run had finished", rank=rank))
+        cause = processes.death(code, self._ended_for_memory)
+        told = self._stacks.told() if code < 0 else None
+        self._failures.append(Failure(f"rank {rank} {cause} before the run had finished", rank=rank, traceback=told))
 
 
 def watch(groups: list[Ranks], timeout: float) -> None:
@@ -205,24 +260,33 @@ def watch(groups: list[Ranks], timeout: float) -> None:
     wait([handle for ranks in groups for handle in ranks.handles()], timeout)
 
 
+def _allow_open_files(count: int) -> None:
+    """Raises this process's own limit of open files, where the system's allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
 def _rank_main(
-    rank: int, size: int, target: Target, pipe: Connection[Any, Any], store: str, device: str, parent: int
+    rank: int, target: Target, pipe: Connection[Any, Any], meeting: Meeting, stacks: Stacks, parent: int
 ) -> None:
     """The life of a forked rank. Ends by `os._exit` after a failure: a broken process group cannot be closed."""
+    gc.freeze()  # here, as it would keep the launcher's garbage there: a collection copies every page that it touches
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with(parent)
-    if Path("/sys/class/net/lo").exists():
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    processes.die_with(parent)
+    stacks.tell()
 
     def emit(message: dict[str, Any]) -> None:
         pipe.send_bytes(json.dumps(message).encode())
 
     try:
-        alone = size == 1
-        transport = Alone(device) if alone else ProcessGroup(rank, size, store, device=device, local_rank=rank)
+        transport = meeting.transport(rank)
         while True:
-            target(transport, emit, _next_job(pipe, parent))
+            job = _next_job(pipe, parent)
+            with listening(_StopSaid(pipe)):
+                target(transport, emit, job)
             sys.stdout.flush()
             sys.stderr.flush()
             emit({"finished": True})
@@ -233,18 +297,23 @@ def _rank_main(
         os._exit(1)
 
 
+class _StopSaid:
+    """Whether the launcher has said that the job shall stop."""
+
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self._pipe, self._said = pipe, False
+
+    def __call__(self) -> bool:
+        self._said = self._said or (self._pipe.poll() and json.loads(self._pipe.recv_bytes()) == STOP)
+        return self._said
+
+
 def _next_job(pipe: Connection[Any, Any], parent: int) -> Any:
     """Waits for the next job, as long as the launcher lives."""
-    while not pipe.poll(IDLE_CHECK):
-        if os.getppid() != parent:
-            os._exit(1)
-    return json.loads(pipe.recv_bytes())
-
-
-def _die_with(parent: int) -> None:
-    """Asks Linux to kill this rank when the launcher dies, however it dies."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    while True:
+        while not pipe.poll(IDLE_CHECK):
+            if os.getppid() != parent:
+                os._exit(1)
+        job = json.loads(pipe.recv_bytes())
+        if job != STOP:  # which came too late for the job before
+            return job

@@ -1,24 +1,83 @@
-"""How rows travel between processes: a torch.distributed process group, or nothing at all.
+"""How rows travel between processes: what every transport does, and the transport of a process that is alone.
 
 A transport knows ranks and tensors; it does not know nodes. :class:`~gossipsim.world.World` translates.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import re
-from collections.abc import Callable, Sequence
-from datetime import timedelta
-from pathlib import Path
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
-import torch.distributed as dist
-
-T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds that an exchange may wait for a peer. torch's own default is 30 minutes; GOSSIPSIM_TIMEOUT overrides."""
+
+ENDING = 10.0
+"""Seconds that a job over several machines may need to end, once it is known that a peer cannot be reached."""
+
+Messages = Sequence[tuple[int, torch.Tensor]]
+"""(peer, contiguous tensor) pairs."""
+
+
+KINDS = ("shared", "gloo")
+"""What GOSSIPSIM_TRANSPORT can say: shared memory or an error, and gloo also where memory could be shared."""
+
+
+def timeout() -> float:
+    """Seconds that an exchange may wait for a peer.
+
+    Raises:
+        ValueError: where GOSSIPSIM_TIMEOUT is not a positive number.
+    """
+    said = os.environ.get("GOSSIPSIM_TIMEOUT", str(DEFAULT_TIMEOUT))
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"environment variable GOSSIPSIM_TIMEOUT is {said!r}; it is a number of seconds above 0")
+    return seconds
+
+
+def patience_with_machines() -> float:
+    """Seconds that an exchange with another machine waits, so that the job has ended when the timeout is over.
+
+    Raises:
+        ValueError: as :func:`timeout`.
+    """
+    return timeout() - min(ENDING, timeout() / 2)
+
+
+def demanded() -> str | None:
+    """The transport that GOSSIPSIM_TRANSPORT asks for, one of KINDS, or None.
+
+    Raises:
+        ValueError: where it asks for another.
+    """
+    said = os.environ.get("GOSSIPSIM_TRANSPORT") or None
+    if said is not None and said not in KINDS:
+        raise ValueError(
+            f"environment variable GOSSIPSIM_TRANSPORT is {said!r}; it is {' or '.join(KINDS)}, or not set"
+        )
+    return said
+
+
+def environment_problems() -> list[str]:
+    """What is wrong with the environment variables that transports read."""
+    problems = []
+    for read in (timeout, demanded):
+        try:
+            read()
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
+
+
+STOPPED = "a signal has stopped its process"
+"""Why a peer counts as lost that would otherwise never answer nor end."""
 
 
 class PeerLost(RuntimeError):
@@ -26,11 +85,39 @@ class PeerLost(RuntimeError):
 
     Attributes:
         peer: the rank that is gone, where that is known.
+        process: its process, where it is on this machine; else 0.
+        hopeless: whether the rank will not say itself what has become of it.
     """
 
-    def __init__(self, reason: str, peer: int | None = None) -> None:
+    def __init__(self, reason: str, peer: int | None = None, process: int = 0, *, hopeless: bool = False) -> None:
         super().__init__(f"{'a peer' if peer is None else f'rank {peer}'} is gone or stuck ({reason})")
-        self.peer = peer
+        self.peer, self.process = peer, process
+        self.hopeless = hopeless or process != 0
+
+
+class Transfer(Protocol):
+    """Messages on their way."""
+
+    def wait(self) -> None:
+        """Returns when all that this process receives has arrived and what it sends may be overwritten.
+
+        Raises:
+            PeerLost: where another process is gone, or has been silent for too long.
+        """
+
+
+class Loan(Protocol):
+    """Messages on their way that are read where their senders have written them."""
+
+    def open(self) -> list[int]:
+        """The address of each message in the order of its announcement, once all are there; until :meth:`close`.
+
+        Raises:
+            PeerLost: where another process is gone, or has been silent for too long.
+        """
+
+    def close(self) -> None:
+        """Lets the senders overwrite them. What this process sends may be overwritten then, too."""
 
 
 class Transport(Protocol):
@@ -40,17 +127,34 @@ class Transport(Protocol):
     size: int
     device: torch.device
 
-    def swap(self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]) -> None:
-        """Sends and receives (peer, contiguous tensor) pairs, all at once; returns when all are done."""
+    def begin(self, sends: Messages, receives: Messages) -> Transfer:
+        """Starts to send and receive, all at once, and returns without waiting for anybody.
+
+        Until the transfer has been waited for, what is sent must not change and what is received is undefined.
+        Transfers are waited for in the order in which they were begun.
+        """
+
+    def lend(self, sends: Messages, announced: Sequence[tuple[int, int]]) -> Loan | None:
+        """As :meth:`begin`, for messages of so many bytes from each (peer, bytes), without a copy here.
+
+        None, and nothing has begun, where the messages are not written to memory that this process can read.
+        """
 
     def broadcast(self, tensor: torch.Tensor, source: int) -> None:
         """Overwrites `tensor` on every process with that of rank `source`."""
 
-    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """The equally shaped tensors of all ranks, in rank order, on every rank."""
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The equally shaped tensors of all ranks, in rank order, on every rank: (...) -> (size, ...)."""
 
     def close(self) -> None:
         """Waits for everyone, then leaves."""
+
+
+class Done:
+    """A transfer of nothing."""
+
+    def wait(self) -> None:
+        pass
 
 
 class Alone:
@@ -62,87 +166,22 @@ class Alone:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
 
-    def swap(self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]) -> None:
+    def begin(self, sends: Messages, receives: Messages) -> Transfer:
         assert not sends, "one process has no peers"
         assert not receives, "one process has no peers"
+        return Done()
+
+    def lend(self, sends: Messages, announced: Sequence[tuple[int, int]]) -> None:
+        return None
 
     def broadcast(self, tensor: torch.Tensor, source: int) -> None:
         assert source == 0
 
-    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        return [tensor]
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.unsqueeze(0)
 
     def close(self) -> None:
         pass
-
-
-class ProcessGroup:
-    """The default torch.distributed process group: gloo for CPU tensors, nccl for rows on GPUs.
-
-    Args:
-        init_method: `file://...` for local ranks, `env://` under torchrun.
-        device: where the rows live; "cuda" takes the GPU of this process's local rank.
-    """
-
-    def __init__(self, rank: int, size: int, init_method: str, *, device: str = "cpu", local_rank: int = 0) -> None:
-        self.rank, self.size = rank, size
-        backend = "gloo"
-        self.device = torch.device("cpu")
-        if device.startswith("cuda"):
-            self.device = torch.device("cuda", local_rank)
-            torch.cuda.set_device(self.device)
-            backend = "cpu:gloo,cuda:nccl"
-        timeout = timedelta(seconds=float(os.environ.get("GOSSIPSIM_TIMEOUT", DEFAULT_TIMEOUT)))
-        dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=size, timeout=timeout)
-
-    def swap(self, sends: Sequence[tuple[int, torch.Tensor]], receives: Sequence[tuple[int, torch.Tensor]]) -> None:
-        operations = [dist.P2POp(dist.irecv, tensor, peer) for peer, tensor in receives]
-        operations += [dist.P2POp(dist.isend, tensor, peer) for peer, tensor in sends]
-        if not operations:
-            return
-        works = _named(lambda: dist.batch_isend_irecv(operations))
-        peers = [operation.peer for operation in operations] if len(works) == len(operations) else [None] * len(works)
-        for work, peer in zip(works, peers, strict=True):  # nccl joins all operations in one work
-            _named(work.wait, peer)
-
-    def broadcast(self, tensor: torch.Tensor, source: int) -> None:
-        _named(lambda: dist.broadcast(tensor, source))
-
-    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        everyone = [torch.empty_like(tensor) for _ in range(self.size)]
-        _named(lambda: dist.all_gather(everyone, tensor))
-        return everyone
-
-    def close(self) -> None:
-        _named(dist.barrier)  # without it 1 run in 8 aborted at exit
-        dist.destroy_process_group()
-
-
-def _named(communicate: Callable[[], T], peer: int | None = None) -> T:
-    """Runs a communication; torch's RuntimeErrors mean that a peer is gone or unreachable."""
-    try:
-        return communicate()
-    except RuntimeError as error:
-        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0])  # gloo begins with its source line
-        raise PeerLost(reason.partition(". ")[0], peer) from error
-
-
-def joined_by_torchrun(device: str = "cpu") -> ProcessGroup | None:
-    """The process group of a torchrun job, or None where this process was not started by torchrun.
-
-    Raises:
-        ValueError: for ``device="cuda"`` with fewer GPUs on this machine than ranks.
-    """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return None
-    require_gpus(device, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return ProcessGroup(
-        int(os.environ["RANK"]),
-        int(os.environ["WORLD_SIZE"]),
-        "env://",
-        device=device,
-        local_rank=int(os.environ["LOCAL_RANK"]),
-    )
 
 
 def require_gpus(device: str, processes: int) -> None:
@@ -158,15 +197,3 @@ def require_gpus(device: str, processes: int) -> None:
             f"device: cuda with {processes} processes needs {processes} GPUs, this machine has "
             f"{torch.cuda.device_count()}; use --processes 1 to host all nodes on one GPU, or --device cpu"
         )
-
-
-def local_store(folder: Path) -> str:
-    """The rendezvous of local ranks: a file, so that no port is opened (and 64 ranks meet in 0.7 s, not 6)."""
-    return f"file://{folder / 'rendezvous'}"
-
-
-def tell_torchrun(error: BaseException) -> None:
-    """Leaves the exception where the torchrun agent looks for the cause of a failure."""
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
-    get_error_handler().record_exception(error)

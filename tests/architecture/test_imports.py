@@ -22,13 +22,16 @@ TOP_DOWN = (
     ("testing",),
     ("report",),
     ("runner",),
+    ("conduct",),
     ("preview",),
-    ("options",),
+    ("options", "program"),
     ("estimate", "slurm"),
     ("display", "observers"),
+    ("joined",),
     ("execution",),
     ("trackers",),
     ("experiment",),
+    ("environment",),
     ("preflight",),
     ("parts",),
     ("protocols",),
@@ -38,17 +41,20 @@ TOP_DOWN = (
     ("record",),
     ("optimizer_state",),
     ("nodes",),
+    ("checkpoints",),
     ("mixing",),
     ("compression",),
     ("world",),
     ("network",),
     ("optim",),
+    ("stacked",),
     ("tasks",),
     ("models",),
     ("data",),
     ("progress",),
     ("results",),
     ("config",),
+    ("faults",),
     ("spec",),
     ("streams",),
 )
@@ -59,7 +65,7 @@ LEVEL = {room: level for level, rooms in enumerate(TOP_DOWN) for room in rooms}
 OWNERS = {"torch.distributed": {"world"}, "matplotlib": {"report"}, "torchvision": {"tasks"}}
 """Libraries that only these rooms may import."""
 
-WITHOUT_TORCH = ("report", "progress", "results", "config", "spec", "citations")
+WITHOUT_TORCH = ("report", "progress", "results", "config", "faults", "spec", "citations")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,14 @@
 """What a user writes beside a configuration, with ways to go wrong; copied there by the tests."""
 
+import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import networkx
 import torch
@@ -39,6 +45,54 @@ class Breaks(LocalThenGossip):
                 signal.pause()
 
 
+class Falls(LocalThenGossip):
+    """The last rank is killed at steps 10 and 20, each once in a job of torchrun."""
+
+    def round(self, nodes, mix):
+        fatal = 10 * (1 + int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+        if nodes.world.rank == nodes.world.size - 1 > 0 and nodes.step == fatal < 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().round(nodes, mix)
+        time.sleep(float(os.environ.get("PAUSE", "0")))
+
+
+class Slow(LocalThenGossip):
+    """Takes its time where the environment says so."""
+
+    def round(self, nodes, mix):
+        super().round(nodes, mix)
+        time.sleep(float(os.environ.get("PAUSE", "0")))
+
+
+class Spoils(LocalThenGossip):
+    """After step 2, does something to the disk that the run is written to."""
+
+    def __init__(self, how: str = "nothing"):
+        super().__init__()
+        self.how = how
+
+    def round(self, nodes, mix):
+        super().round(nodes, mix)
+        if nodes.step == 2 and nodes.world.rank == 0:
+            (experiment,) = Path("wf").glob("exp_*")
+            self.spoil(experiment)
+
+    def spoil(self, experiment):
+        match self.how:
+            case "fill":
+                with suppress(OSError), open("wf/filler", "wb", buffering=0) as file:
+                    while file.write(b"0" * 512):
+                        pass
+            case "remove the run":
+                (run,) = [p for p in experiment.rglob("run.json") if '"status": "running"' in p.read_text()]
+                shutil.rmtree(run.parent)
+            case "remove the experiment":
+                shutil.rmtree(experiment)
+            case "write-protect":
+                subprocess.run(["mount", "--bind", "wf", "wf"], check=True)
+                subprocess.run(["mount", "-o", "remount,ro,bind", "wf"], check=True)
+
+
 class Mute(Exception):
     def __str__(self):
         raise ValueError("no words")
@@ -49,9 +103,10 @@ class NoRound:
 
 
 def node_of(p):
-    """Of four nodes, in one process or one each: rows lie one after the other."""
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    return rank + p.storage_offset() // p.numel()
+    """Of four nodes, in one process or one each: rows lie one after the other, each begins aligned."""
+    rank = multiprocessing.current_process().name.removeprefix("gossipsim-rank-")
+    row = -(-p.numel() * p.element_size() // 64) * 64 // p.element_size()
+    return (int(rank) if rank.isdigit() else 0) + p.storage_offset() // row
 
 
 class StopsAtNodeThree(torch.optim.SGD):

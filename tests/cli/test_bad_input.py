@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from typing import Any
 
 import pytest
@@ -260,7 +262,7 @@ def test_more_processes_than_any_cell_can_use(processes: int, place: Workplace) 
             ["--set", "trainer.params.stpes=3"],
             "--set trainer.params.stpes: gossipsim.trainers.SupervisedTrainer takes no",
         ),
-        (["--set", "trainer.params.steps=NaN"], "--set trainer.params.steps: nan is not a number that JSON has"),
+        (["--set", "trainer.params.steps=NaN"], "--set trainer.params.steps: NaN is not JSON; give a finite number"),
         (["--set", "trainer.params.steps"], "--set trainer.params.steps: write path=value"),
         (["--set", "netwrok.nodes=8"], "--set netwrok.nodes: unknown key 'netwrok' (did you mean 'network'?)"),
         (["--seeds", "5:5"], "--seeds 5:5: there is no seed in it"),
@@ -277,7 +279,7 @@ def test_more_processes_than_any_cell_can_use(processes: int, place: Workplace) 
             '--set trainer.params.device: gossipsim.trainers.SupervisedTrainer: device must be "cpu"',
         ),
         (["--config", "c.json"], "give one experiment file"),
-        (["--workflow", "mine.py"], "workflow: cannot write results to mine.py: "),
+        (["--workflow", "mine.py"], "mine.py: cannot be written (File exists): move away what stands there"),
     ],
 )
 def test_bad_options(arguments: list[str], expected: str, place: Workplace) -> None:
@@ -305,3 +307,16 @@ def test_self_loops_and_odd_optimizers_that_work(place: Workplace) -> None:
     outcome = place.run(config(optimizer="torch.optim.LBFGS", **_network(topology="mine.path_with_self_loops")))
     assert outcome.code == 0, outcome
     assert [record["status"] for record in place.records()] == ["complete"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory there is")
+@pytest.mark.parametrize("dim", [10**8, 10**15])
+def test_what_does_not_fit_in_memory(place: Workplace, monkeypatch: pytest.MonkeyPatch, dim: int) -> None:
+    """As if 400 MB were free; afterwards there is no limit."""
+    monkeypatch.setattr("gossipsim.preflight.SHARE_OF_MEMORY", 1)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    model = {"class": "gossipsim.models.MLP", "params": {"hidden": [dim]}}
+    (line,) = place.refused(config(DIGITS, model))
+    assert line.startswith(f"c.json:{place.line('gossipsim.models.MLP') - 1}: tasks[0].models[0]: ")
+    assert "memory" in line
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

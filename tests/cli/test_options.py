@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
 import textwrap
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 import gossipsim
+from gossipsim.results import occupied
 from tests.cli.conftest import Workplace, config
 
 
@@ -112,9 +115,11 @@ def test_a_failed_run_is_retried_by_the_same_command(place: Workplace) -> None:
 
 def test_a_second_launcher_is_refused(place: Workplace) -> None:
     place.run(config())
-    with FileLock("wf/exp_0001/.lock"):
+    with occupied(Path("wf/exp_0001")):
         (line,) = place.refused(config(), "--exp-id", "1", "--no-skip-existing")
-    assert line == "wf/exp_0001: another launcher is at work here; wait for it, or begin anew with --new"
+    who = f"pid {os.getpid()} on {platform.node()}, since {datetime.now(UTC):%Y-%m-%d}"
+    assert line.startswith(f"wf/exp_0001: another launcher is at work here ({who}")
+    assert line.endswith(" UTC); wait for it, or begin anew with --new")
     assert place.run(config(), "--exp-id", "1", "--no-skip-existing").code == 0
 
 
@@ -176,3 +181,10 @@ def test_plan_shows_cells_and_their_cost(place: Workplace) -> None:
     assert cells[7] == f"{rounds * 2 * 8 * dim * 8 / 1000:.1f} kB"
     assert sorted(place.folder.rglob("*")) == before
     assert place.call("plan", "c.json", "--seeds", "x").code == 2
+
+
+def test_a_misspelt_target_is_told(place: Workplace) -> None:
+    outcome = place.run(config(targets={"train_loss": [0.1], "consensos": [0.1]}))
+    assert outcome.code == 0
+    assert outcome.out.count("warning: targets: no run has recorded") == 1
+    assert "no run has recorded 'consensos' (did you mean 'consensus'?)" in outcome.out

@@ -28,7 +28,8 @@ def test_memory_rounds_and_bytes_by_hand(place: Workplace) -> None:
     """Adam on two processes of two nodes each: 4 rows, two moments and a step count per node; tracking keeps 2 rows."""
     tracking = {"class": "gossipsim.strategies.GradientTracking"}
     adam = {"class": "torch.optim.Adam"}
-    found = _plan(place, config(optimizer=adam, strategy=tracking), "--no-time", "--processes", 2)
+    loop = ("--set", "trainer.params.engine=loop")  # an optimizer, and a step count, for each node
+    found = _plan(place, config(optimizer=adam, strategy=tracking), "--no-time", "--processes", 2, *loop)
     (cell,) = found["cells"]
     dim, row, count = 5, 5 * 8, 4
     data = sum(t.nbytes for t in Parts(_first_run(config(optimizer=adam))).task.train.tensors)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import socket
-import subprocess
-import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import pytest
 
 import gossipsim
 from tests.cli.conftest import DIGITS, Workplace, config
+from tests.cli.jobs import TIMEOUT, finish, start
 
 pytestmark = pytest.mark.slow
-
-TIMEOUT = 120
 
 LEARNER: dict[str, Any] = {
     "task": DIGITS,
@@ -28,28 +27,6 @@ LEARNER: dict[str, Any] = {
         "params": {"steps": 4, "batch_size": 4, "log_every": 2, "eval_every": 2},
     },
 }
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        *arguments,
-        "-m",
-        "gossipsim.runner",
-        "--config",
-        "c.json",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
-    )
-
-
-def finish(job: subprocess.Popen[str]) -> str:
-    output, _ = job.communicate(timeout=TIMEOUT)
-    return output
 
 
 def same_bytes(one: Path, other: Path) -> None:
@@ -121,14 +98,27 @@ def test_a_failure_ends_the_job_names_the_culprit_and_is_recorded(
         assert (record["error"]["node"], record["error"]["rank"]) == (3, 3)
 
 
-def test_a_bad_configuration_is_told_once_and_writes_nothing(place: Workplace) -> None:
-    place.write("c.json", config(network={"nodes": 4, "topology": "networkx.empty_graph"}))
+@pytest.mark.parametrize(
+    ("culprit", "options", "told"),
+    [
+        ("networkx.empty_graph", (), "network.topology: networkx.empty_graph with 4 nodes is not"),
+        (
+            "torch.optim.SGD",
+            ("--allow", "networkx"),
+            "tasks[0].optimizers[0].class: 'torch.optim.SGD' is outside of what --allow names: networkx",
+        ),
+    ],
+)
+def test_a_bad_configuration_is_told_once_and_writes_nothing(
+    culprit: str, options: Sequence[str], told: str, place: Workplace
+) -> None:
+    topology = culprit if culprit.startswith("networkx") else "gossipsim.network.ring"
+    place.write("c.json", config(network={"nodes": 4, "topology": topology}))
     before = sorted(place.folder.rglob("*"))
-    job = start("--nproc_per_node=2")
+    job = start("--nproc_per_node=2", after=options)
     output = finish(job)
     assert job.returncode == 1, "torchrun's own exit code"
-    line = f"c.json:{place.line('networkx.empty_graph')}: network.topology: networkx.empty_graph with 4 nodes is not"
-    assert output.count(line) == 1
+    assert output.count(f"c.json:{place.line(culprit)}: {told}") == 1, output
     assert not [path for path in sorted(place.folder.rglob("*")) if path not in before and "pycache" not in str(path)]
 
 
@@ -143,3 +133,45 @@ def test_an_experiment_is_resumed_by_other_means(place: Workplace) -> None:
     assert job.returncode == 0, output
     assert "2 runs, 1 of them exist already" in output
     assert [record["status"] for record in place.records()] == ["complete", "complete"]
+
+
+@pytest.mark.parametrize(("transport", "new"), [("gloo", ()), ("shared", ("--new",))])
+def test_ranks_that_are_lost_are_started_again_and_go_on(
+    transport: str, new: tuple[str, ...], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice in one run: the job succeeds, with the bytes of a run to which nothing happened."""
+    monkeypatch.setenv("GOSSIPSIM_TRANSPORT", transport)
+    content = config(**LEARNER | {"strategy": "mine.Falls"})
+    content["trainer"]["params"] |= {"steps": 30, "checkpoint_every": 4}
+    assert place.run(content | {"workflow": "alone"}).code == 0
+    place.write("c.json", content)
+    job = start("--nproc_per_node=4", "--max-restarts=2", after=new)
+    output = finish(job)
+    assert job.returncode == 0, output
+    assert "goes on at step 8" in output
+    assert "goes on at step 20" in output
+    assert place.experiments() == ["exp_0001"]
+    same_bytes(Path("alone/exp_0001"), Path("wf/exp_0001"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_job_at_a_round_from_which_it_goes_on(
+    number: signal.Signals, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = config(**LEARNER | {"strategy": "mine.Slow"})
+    content["trainer"]["params"] |= {"steps": 60, "checkpoint_every": "1h"}
+    assert place.run(content | {"workflow": "alone"}).code == 0
+    place.write("c.json", content)
+    monkeypatch.setenv("PAUSE", "0.1")
+    job = start("--nproc_per_node=4")
+    deadline = time.monotonic() + TIMEOUT
+    while not list(place.folder.glob("wf/**/steps.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    job.send_signal(number)
+    output = finish(job)
+    assert job.returncode != 0
+    assert [record["status"] for record in place.records()] == ["interrupted"], output
+    assert len(list(place.folder.glob("wf/**/checkpoint/step_*.pt"))) == 1
+    monkeypatch.delenv("PAUSE")
+    assert "goes on at step" in place.run(content, processes=2).out
+    same_bytes(Path("alone/exp_0001"), Path("wf/exp_0001"))

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 
 class Task:
+    num_classes = 10
+
     def __init__(self, size: int = 100, root: str | None = None, odd: Decimal | None = None) -> None:
         self.size = size
 

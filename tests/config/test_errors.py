@@ -34,6 +34,7 @@ Write = Callable[[str, Any], Path]
         ({"network": {"nodes": True}}, "<config>: network.nodes: expected an integer, got true"),
         ({"network": {"nodes": 0}}, "<config>: network.nodes: expected an integer >= 1, got 0"),
         ({"network": {"nodes": -3}}, "<config>: network.nodes: expected an integer >= 1, got -3"),
+        ({"network": {"nodes": 10**9}}, "<config>: network.nodes: expected an integer <= 1,000,000, got 1000000000"),
         ({"network": {"topology": "networkx.cycle_graph"}}, "<config>: network.nodes: missing"),
         ({"network": {"nodse": 3}}, "<config>: network.nodse: unknown key (did you mean 'nodes'?)"),
         ({"network": []}, "<config>: network: expected an object, got [] (a list)"),

@@ -187,7 +187,7 @@ def test_resolved_is_plain_json_and_a_copy() -> None:
 
 
 def test_files_origins_and_import_path(write: Write, workplace: Path) -> None:
-    write("exps/own.py", "class Task:\n    def __init__(self, size: int): ...\n")
+    write("exps/own.py", "class Task:\n    num_classes = 2\n    def __init__(self, size: int): ...\n")
     write("tasks/t/task.json", '{"class": "own.Task",\n "params": {\n"size": 3}}')
     write("tasks/t/models.json", '["parts.model",\n {"class": "parts.model", "params": {"hidden": [1]}}]')
     write(

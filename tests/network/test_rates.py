@@ -154,7 +154,7 @@ def test_certificate_says_when_the_mean_is_exact():
 
 
 def test_no_dense_product_for_thousands_of_nodes(monkeypatch):
-    monkeypatch.setattr(importlib.import_module("gossipsim.network.network"), "DENSE_LIMIT", 15)
+    monkeypatch.setattr(importlib.import_module("gossipsim.network.network"), "MOST_NODES_EXACT", 15)
     assert "exact_after" not in Network(16, OnePeerExponential(16)).certificate()
 
 

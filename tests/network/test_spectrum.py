@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gossipsim import network
-from gossipsim.network import Lazy, MetropolisHastings, Network, OnePeerExponential, Uniform, spectrum
+from gossipsim.network import Lazy, MetropolisHastings, Network, OnePeerExponential, Push, Uniform, spectrum
 
 module = importlib.import_module("gossipsim.network.spectrum")
 
@@ -18,6 +18,7 @@ def solver(request, monkeypatch):
     """The second time all but the smallest matrices go through ARPACK."""
     if request.param == "sparse":
         monkeypatch.setattr(module, "DENSE_LIMIT", 45)
+        monkeypatch.setattr(module, "DENSE_GENERAL_LIMIT", 45)
 
 
 def metropolis(graph):
@@ -79,10 +80,11 @@ def test_sparse_solvers_agree_with_dense_ones(monkeypatch):
         network.small_world(120),
         nx.disjoint_union(nx.karate_club_graph(), nx.complete_graph(90)),
     ):
-        dense = [metropolis(graph), spectrum(Uniform()(graph))]
+        dense = [metropolis(graph), spectrum(Uniform()(graph)), spectrum(Push()(graph))]
         with monkeypatch.context() as patch:
             patch.setattr(module, "DENSE_LIMIT", 45)
-            sparse = [metropolis(graph), spectrum(Uniform()(graph))]
+            patch.setattr(module, "DENSE_GENERAL_LIMIT", 45)
+            sparse = [metropolis(graph), spectrum(Uniform()(graph)), spectrum(Push()(graph))]
         for a, b in zip(dense, sparse, strict=True):
             assert b.slem == pytest.approx(a.slem, abs=1e-9)
             assert b.lambda_2 == pytest.approx(a.lambda_2, abs=1e-7)
@@ -156,6 +158,14 @@ def test_hundred_thousand_nodes():
     assert seconds < 3
     gap = 2 / 3 * (1 - np.cos(2 * np.pi / 100_000))
     assert net.certificate()["spectral_gap"] == pytest.approx(gap, rel=1e-5)
+
+
+def test_large_expander():
+    """Too wide for shift-and-invert: a hypercube of 8192 nodes."""
+    dimension = 13
+    measured = metropolis(network.hypercube(2**dimension))
+    assert measured.lambda_2 == pytest.approx(1 - 2 / (dimension + 1), abs=1e-12)
+    assert measured.lambda_min == pytest.approx(-1 + 2 / (dimension + 1), abs=1e-12)
 
 
 def test_large_exact_mean():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gossipsim.optim import AdaGradSFW, FrankWolfe, StochasticFrankWolfe
-from gossipsim.optim.constraints import L1, L2, Linf, Unconstrained
+from gossipsim.optim.constraints import L1, L2, Linf, ProbabilitySimplex, Unconstrained
 from gossipsim.optim.step_sizes import ShortStep
 
 DECREASING = "4/(t+8)^(2/3)"
@@ -58,6 +58,16 @@ def test_stochastic_frank_wolfe_with_a_rule():
     assert x.equal(y)
     with pytest.warns(UserWarning, match=r"lr=0.5 is ignored"):
         StochasticFrankWolfe([x], L2(1.0), lr=0.5, step_size="harmonic")
+
+
+@pytest.mark.parametrize("rescale", ["diameter", "gradient", None])
+def test_a_set_of_one_point_is_left_at_it(rescale):
+    x = vector(1.0)
+    optimizer = StochasticFrankWolfe([x], ProbabilitySimplex(), lr=0.5, rescale=rescale)
+    for _ in range(3):
+        x.grad = torch.full_like(x, 3.0)
+        optimizer.step()
+    assert x.tolist() == [1.0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _states(
 ) -> Iterator[tuple[Nodes, Mix]]:
     world = World(N)
     train, _ = parts.tensors(world.device, torch.float64)
-    nodes = Nodes(world, parts.task, parts.recipe(), parts.shards, train)
+    nodes = Nodes(world, parts.task, replace(parts.recipe(), engine="loop"), parts.shards, train)
     for node in nodes:
         node.optimizer.param_groups[0]["lr"] = lr
     mix = connect(nodes, parts.network, links, None)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gossipsim import testing
 from gossipsim.config import plan
-from gossipsim.data.batches import BatchStream
+from gossipsim.data.batches import Batches
 from gossipsim.models import CNN
 from gossipsim.parts import Parts
 from gossipsim.streams import generator, global_stream
@@ -33,7 +33,7 @@ class Learner:
         with global_stream(generator(0, 0, "init")):
             self.model = CNN(task.input_shape, task.num_classes, channels=[4, 8], hidden=16, dropout=0.3)
         self.task, self.stream = task, generator(0, ident, "model")
-        self.batches = BatchStream(shard, BATCH, generator(0, ident, "data"))
+        self.batches = Batches([shard], BATCH, seed=0, keys=[ident])
         self.velocity: Tensor | None = None
 
     def row(self) -> Tensor:
@@ -43,7 +43,7 @@ class Learner:
         torch.nn.utils.vector_to_parameters(row, self.model.parameters())
 
     def gradient(self) -> Tensor:
-        batch = self.batches.next()
+        batch = self.batches.next(0)
         inputs, targets = self.task.train.tensors
         self.model.zero_grad()
         with global_stream(self.stream):

@@ -77,7 +77,7 @@ def run(experiment: dict[str, Any], workflow: Path) -> Any:
 
 
 def states(experiment: dict[str, Any], rounds: int) -> Any:
-    return testing._states(Parts(plan(experiment).runs[0]), rounds)
+    return testing.states(Parts(plan(experiment).runs[0]), rounds)
 
 
 def arriving(experiment: dict[str, Any], rounds: int) -> list[tuple[Array, Array]]:
@@ -133,11 +133,12 @@ def test_who_is_away_keeps_everything(problem: str) -> None:
     experiment["trainer"]["params"]["batch_size"] = 1
 
     def kept(nodes: Any, i: int) -> list[bytes]:
-        node = nodes._members[i]
+        node = list(nodes)[i]
         rows = [nodes.X, *(nodes._state[name] for name in sorted(nodes._state))]
         momentum = [node.optimizer.state[p].get("momentum_buffer") for p in node.parameters]
-        streams = [stream.get_state() for stream in (node.batches._generator, node.noise_stream, node.stream)]
-        tensors = [*(matrix[i] for matrix in rows), *(m for m in momentum if m is not None), *streams]
+        streams = [nodes.streams.of(purpose, i).get_state() for purpose in ("noise", "model")]
+        order = torch.tensor([nodes.batches.passes[i], nodes.batches.positions[i]])
+        tensors = [*(matrix[i] for matrix in rows), *(m for m in momentum if m is not None), *streams, order]
         return [tensor.numpy().tobytes() for tensor in tensors]
 
     before: dict[int, list[bytes]] = {}

@@ -2,15 +2,25 @@
 
 import gzip
 import os
+import pickle
+import re
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from gossipsim.tasks import DigitsSupervisedTask, FashionMNISTSupervisedTask, MissingDataError, MNISTSupervisedTask
+from gossipsim.tasks import (
+    CIFAR10SupervisedTask,
+    DigitsSupervisedTask,
+    FashionMNISTSupervisedTask,
+    MissingDataError,
+    MNISTSupervisedTask,
+)
 from gossipsim.tasks import files as task_files
 
 
@@ -184,3 +194,34 @@ def test_who_waited_for_a_failed_download_does_not_try_again(tmp_path):
         outputs.append(job.communicate(timeout=60)[0])
     assert all("broken" in output for output in outputs)
     assert (tmp_path / "tries").read_text() == "x"
+
+
+def test_a_flipped_bit_in_the_published_files(tmp_path, data_root):
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for file in (data_root / "MNIST" / "raw").glob("*ubyte"):
+        shutil.copyfile(file, folder / file.name)
+    assert len(MNISTSupervisedTask(str(tmp_path), train_size=10, val_size=10, test_size=10).train) == 10
+    damaged = folder / "t10k-images-idx3-ubyte"
+    content = bytearray(damaged.read_bytes())
+    content[5000] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(MissingDataError, match=f"{re.escape(str(damaged))} is damaged, its MD5 sum is not"):
+        MNISTSupervisedTask(str(tmp_path))
+
+
+class _Payload:
+    def __reduce__(self):
+        return (Path.touch, (Path("ran"),))
+
+
+def test_pickles_with_other_sums_are_not_opened(tmp_path, monkeypatch):
+    """CIFAR-10 is published as pickles."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch", "batches.meta"):
+        (folder / name).write_bytes(pickle.dumps(_Payload()))
+    with pytest.raises(MissingDataError, match=rf"files in {re.escape(str(folder))} are damaged"):
+        CIFAR10SupervisedTask(str(tmp_path))
+    assert not (tmp_path / "ran").exists()

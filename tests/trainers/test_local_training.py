@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import gossipsim
 from gossipsim.config import plan
-from gossipsim.data.batches import BatchStream
+from gossipsim.data.batches import Batches
 from gossipsim.parts import Parts
 from gossipsim.results import Run
 from gossipsim.streams import generator, global_stream
@@ -86,8 +86,8 @@ def _only(config: dict[str, Any], folder: Path, processes: int = 1) -> Run:
 @given(st.integers(1, 12), st.integers(1, 15), st.integers(1, 40))
 def test_batches_are_full_and_cover_every_sample_equally(samples: int, batch_size: int, count: int) -> None:
     shard = torch.arange(100, 100 + samples)
-    stream = BatchStream(shard, batch_size, torch.Generator().manual_seed(0))
-    batches = [stream.next() for _ in range(count)]
+    stream = Batches([shard], batch_size, seed=0, keys=[0])
+    batches = [stream.next(0) for _ in range(count)]
     assert {len(batch) for batch in batches} == {min(batch_size, samples)}
     drawn = torch.bincount(torch.cat(batches) - 100, minlength=samples)
     assert int(drawn.max() - drawn.min()) <= 1
@@ -95,8 +95,8 @@ def test_batches_are_full_and_cover_every_sample_equally(samples: int, batch_siz
 
 
 def test_every_pass_has_an_order_of_its_own() -> None:
-    stream = BatchStream(torch.arange(50), 50, torch.Generator().manual_seed(0))
-    first, second = stream.next(), stream.next()
+    stream = Batches([torch.arange(50)], 50, seed=0, keys=[0])
+    first, second = stream.next(0), stream.next(0)
     assert not torch.equal(first, second)
     assert torch.equal(first.sort().values, second.sort().values)
 
@@ -147,9 +147,9 @@ def _plain_lbfgs(config: dict[str, Any], steps: int, clip: float | None) -> np.n
     with global_stream(generator(0, 0, "init")):
         model = parts.model()
     optimizer = torch.optim.LBFGS(model.parameters(), **config["tasks"][0]["optimizers"][0]["params"])
-    batches = BatchStream(parts.shards[0], parts.trainer.batch_size, generator(0, 0, "data"))
+    batches = Batches(parts.shards[:1], parts.trainer.batch_size, seed=0, keys=[0])
     for _ in range(steps):
-        batch = batches.next()
+        batch = batches.next(0)
 
         def closure(batch: torch.Tensor = batch) -> float:
             optimizer.zero_grad()

@@ -189,7 +189,10 @@ def test_wrong_params_are_refused(params: dict[str, Any], message: str) -> None:
 
 def test_timings_are_cumulative_and_there_for_every_evaluation(tmp_path: Path) -> None:
     run = _only(_quadratic(steps=7, eval_every=2), tmp_path)
-    assert all(list(record) == ["step", "train_seconds", "eval_seconds"] for record in run.timing)
+    first, *others = run.timing
+    assert list(first) == ["step", "train_seconds", "eval_seconds", "engine"]
+    assert first["engine"].startswith(("loop", "stacked"))
+    assert all(list(record) == ["step", "train_seconds", "eval_seconds"] for record in others)
     assert _column(run.timing, "step") == _column(run.history, "step") == [0, 2, 4, 6, 7]
     for name in ("train_seconds", "eval_seconds"):
         values = _column(run.timing, name)

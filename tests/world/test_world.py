@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gossipsim.mixing import Mix
 from gossipsim.network import Network, exponential, ring, star
 from gossipsim.world import Ranks, World, blocks, watch
+from gossipsim.world import world as rows_of_world
 from gossipsim.world.transport import Transport
 
 NODES, D = 7, 301
@@ -23,7 +24,11 @@ PROCESSES = [1, 2, 3, 8]
 
 def on_ranks(size: int, work: Callable[[Transport], Any]) -> list[Any]:
     """The JSON-able results of `work(transport)` on `size` forked ranks, in rank order."""
-    ranks = Ranks(size, lambda transport, emit, _: emit({"rank": transport.rank, "result": work(transport)}))
+    return results_of(Ranks(size, lambda transport, emit, _: emit({"rank": transport.rank, "result": work(transport)})))
+
+
+def results_of(ranks: Ranks) -> list[Any]:
+    """What ranks that emit a `rank` and a `result` each have found, in rank order."""
     ranks.begin(None)
     messages: list[dict[str, Any]] = []
     while ranks.busy:
@@ -58,12 +63,7 @@ def test_blocks_are_contiguous_even_and_complete(items: int, size: int) -> None:
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_every_node_has_one_owner() -> None:
-    world = World(NODES)
-    world.blocks = blocks(NODES, 9)
-    assert [world.owner(node) for node in range(NODES)] == list(range(NODES))
-
-
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("processes", PROCESSES)
 def test_a_sum_runs_in_node_order_wherever_the_nodes_live(processes: int) -> None:
     X = _rows()
@@ -79,6 +79,7 @@ def test_a_sum_runs_in_node_order_wherever_the_nodes_live(processes: int) -> Non
     assert on_ranks(processes, work) == [[_digest(expected), _digest(expected / NODES)]] * processes
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("processes", PROCESSES)
 def test_tables_collections_and_words(processes: int) -> None:
     X, values = _rows(), torch.arange(22, dtype=torch.float64).view(11, 2)
@@ -96,6 +97,19 @@ def test_tables_collections_and_words(processes: int) -> None:
     assert on_ranks(processes, work) == [[_digest(values), _digest(X), said], *elsewhere]
 
 
+def test_rows_are_collected_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_of_world, "PIECE", 2 * D * 4)
+    X = _rows()
+    wholes = on_ranks(2, lambda transport: _collected(World(NODES, transport), X))
+    assert wholes == [_digest(X), None]
+
+
+def _collected(world: World, X: torch.Tensor) -> str | None:
+    rows = world.collect(_hosted(world, X))
+    return None if rows is None else _digest(rows)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("processes", [2, 3, 8])
 def test_an_exchange_brings_the_rows_that_were_asked_for(processes: int) -> None:
     """Everyone sends its first row to everyone else that hosts something, and the last one too where it has two."""

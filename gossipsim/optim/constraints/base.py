@@ -96,6 +96,14 @@ class ConstraintSet(ABC):
             ValueError: when there is no such set of tensors of that shape, and for a radius that is not resolved.
         """
 
+    def lmo_rows(self, G: Tensor) -> Tensor:
+        """`lmo` of every row of `G` (rows, *shape), each contiguous: a new tensor of that shape."""
+        return torch.stack([self.lmo(g) for g in G])
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        """`project` of every row of `X` (rows, *shape), each contiguous: a new tensor of that shape."""
+        return torch.stack([self.project(x) for x in X])
+
     def contains(self, x: Tensor, tol: float = 1e-6) -> bool:
         """Whether `x` violates no defining inequality by more than `tol`; False where it holds a NaN."""
         return self.violation(x) <= tol
@@ -107,6 +115,41 @@ class ConstraintSet(ABC):
             ValueError: when an automatic radius cannot be had for this parameter.
         """
         return self
+
+
+class VectorSet(ConstraintSet):
+    """A set whose oracle takes the entries of a parameter as a vector; the same code serves one row and many.
+
+    Along the last dimension torch computes for each of many rows what it computes for a row by itself, to the bit, in
+    operations on entries that are rounded in one way, in sums, norms, maxima, sorting and choosing. (Powers and
+    exponentials are evaluated by other code at the end of a tensor than in its bulk, and matrix products by code that
+    depends on the address.)
+    """
+
+    @abstractmethod
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        """`lmo` of vectors (..., numel) along the last dimension, for parameters of that shape."""
+
+    def lmo(self, g: Tensor) -> Tensor:
+        return self._vertex(g.reshape(-1), g.shape).view_as(g)
+
+    def lmo_rows(self, G: Tensor) -> Tensor:
+        return self._vertex(as_vectors(G), G.shape[1:]).view_as(G)
+
+
+def per_row(numbers: Sequence[float], X: Tensor) -> Tensor:
+    """One number for each row of X (rows, *shape), (rows, 1, ...): to be combined with X."""
+    return X.new_tensor(numbers).view(-1, *[1] * (X.ndim - 1))
+
+
+def as_vectors(X: Tensor) -> Tensor:
+    """(rows, numel) of (rows, *shape), the entries of each row one after the other in memory."""
+    return with_rows(X.reshape(len(X), -1))
+
+
+def with_rows(X: Tensor) -> Tensor:
+    """X (rows, *shape) itself where each row is contiguous, else a copy: bits of sums depend on the order in memory."""
+    return X if X[0].is_contiguous() else X.contiguous()
 
 
 Radius = float | str | Callable[[str, tuple[int, ...]], float]

@@ -10,7 +10,7 @@ from typing import ClassVar, NoReturn
 import torch
 from torch import Tensor
 
-from gossipsim.optim.constraints.base import ConstraintSet, excess, nonzero, stable_norm
+from gossipsim.optim.constraints.base import ConstraintSet, as_vectors, excess, nonzero, stable_norm
 from gossipsim.optim.constraints.entries import Entries, entries_like, freeze_entries
 from gossipsim.optim.constraints.projection import multiplier, project_with
 
@@ -46,7 +46,12 @@ class Box(ConstraintSet):
         return entries_like(self, "lower", x), entries_like(self, "upper", x)
 
     def lmo(self, g: Tensor) -> Tensor:
-        lower, upper = self._bounds(g)
+        return self._vertex(g, *self._bounds(g))
+
+    def lmo_rows(self, G: Tensor) -> Tensor:
+        return self._vertex(G, *self._bounds(G[0]))
+
+    def _vertex(self, g: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         vertex = torch.where(g > 0, lower, torch.where(g < 0, upper, lower / 2 + upper / 2))
         return vertex.add_(g, alpha=0)  # a NaN is neither above nor below 0, and NaN again with the 0 g
 
@@ -56,6 +61,9 @@ class Box(ConstraintSet):
 
     def project(self, x: Tensor) -> Tensor:
         return x.detach().clamp(*self._bounds(x))
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        return X.detach().clamp(*self._bounds(X[0]))
 
     def violation(self, x: Tensor) -> float:
         precise = x.detach().double()
@@ -99,9 +107,13 @@ class Ellipsoid(ConstraintSet):
         return entries_like(self, "axes", x), entries_like(self, "center", x)
 
     def lmo(self, g: Tensor) -> Tensor:
-        axes, center = self._fields(g)
-        ball = axes * g
-        return center - axes * (ball / nonzero(stable_norm(ball)))
+        return self.lmo_rows(g[None])[0]
+
+    def lmo_rows(self, G: Tensor) -> Tensor:
+        axes, center = self._fields(G[0])
+        ball = axes * G
+        norms = nonzero(stable_norm(as_vectors(ball), -1)).view(-1, *[1] * (G.ndim - 1))
+        return center - axes * (ball / norms)
 
     def support(self, g: Tensor) -> Tensor:
         axes, center = self._fields(g)
@@ -152,6 +164,9 @@ class Unconstrained(ConstraintSet):
 
     def project(self, x: Tensor) -> Tensor:
         return x.detach().clone()
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        return X.detach().clone()
 
     def violation(self, x: Tensor) -> float:
         """0; NaN where `x` holds one."""

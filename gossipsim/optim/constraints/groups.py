@@ -10,14 +10,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from gossipsim.optim.constraints.base import NormBall, as_matrix, matrix_shape, nonzero, stable_norm
-from gossipsim.optim.constraints.projection import clip_to_sum, project_with
+from gossipsim.optim.constraints.base import NormBall, VectorSet, as_matrix, matrix_shape, nonzero, stable_norm
+from gossipsim.optim.constraints.projection import clip_to_sum, project_rows_with, project_with
 
 Groups = Literal["rows", "columns"] | int | Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class GroupL1(NormBall):
+class GroupL1(VectorSet, NormBall):
     """The sum over groups of the group's L2 norm <= radius (group lasso).
 
     The oracle's answer is -radius g_G/||g_G|| in the first group with the largest ||g_G||; 0 for g = 0.
@@ -70,32 +70,33 @@ class GroupL1(NormBall):
         longest = max(map(len, self.groups))
         return torch.tensor([[*each, *[numel] * (longest - len(each))] for each in self.groups], device=device)
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The entries by group, (groups, largest size), padded by 0; their indices."""
-        indices = self._indices(x.shape, x.device)
-        return torch.cat([x.reshape(-1), x.new_zeros(1)])[indices], indices
+    def _split(self, x: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The entries of vectors (..., numel) by group, (..., groups, largest size), padded by 0; their indices."""
+        indices = self._indices(shape, x.device)
+        return torch.nn.functional.pad(x, (0, 1))[..., indices], indices
 
     def norm(self, x: Tensor) -> Tensor:
-        return stable_norm(self._split(x)[0], dim=1).sum()
+        return stable_norm(self._split(x.reshape(-1), x.shape)[0], -1).sum()
 
-    def lmo(self, g: Tensor) -> Tensor:
-        entries, indices = self._split(g)
-        norms = stable_norm(entries, dim=1)
-        best = norms.argmax()
-        flat = g.new_zeros(g.numel() + 1)
-        flat[indices[best]] = entries[best] / nonzero(norms[best]) * -self.r
-        return flat[:-1].view(g.shape)
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        entries, indices = self._split(g, shape)
+        norms = stable_norm(entries, -1)
+        best = norms.argmax(-1, keepdim=True)
+        chosen = entries.take_along_dim(best.unsqueeze(-1), -2).squeeze(-2)
+        values = chosen / nonzero(norms.gather(-1, best)) * -self.r
+        padded = g.new_zeros(*g.shape[:-1], g.shape[-1] + 1).scatter_(-1, indices[best.squeeze(-1)], values)
+        return padded[..., :-1].contiguous()
 
     def support(self, g: Tensor) -> Tensor:
-        return self.r * stable_norm(self._split(g)[0], dim=1).amax()
+        return self.r * stable_norm(self._split(g.reshape(-1), g.shape)[0], -1).amax()
 
     def project(self, x: Tensor) -> Tensor:
         """The group norms are projected onto the L1 ball, and the groups rescaled."""
         return project_with(self._nearest, x, self.violation(x) / self.r)
 
     def _nearest(self, x: Tensor) -> Tensor:
-        entries, indices = self._split(x)
-        norms = stable_norm(entries, dim=1)
+        entries, indices = self._split(x.reshape(-1), x.shape)
+        norms = stable_norm(entries, -1)
         factors = clip_to_sum(norms, self.r, self.r)
         flat = x.new_zeros(x.numel() + 1)
         flat[indices] = entries / nonzero(norms).unsqueeze(1) * factors.unsqueeze(1)
@@ -107,30 +108,43 @@ class GroupL1(NormBall):
 
 
 @dataclass(frozen=True)
-class _LineNormBall(NormBall):
+class _LineNormBall(VectorSet, NormBall):
     """The L2 norm of every row (`along` = 1) or column (0) of the parameter as a matrix <= radius."""
 
     along: ClassVar[int]
 
-    def _norms(self, x: Tensor) -> Tensor:
-        return stable_norm(as_matrix(x), dim=self.along).unsqueeze(self.along)
+    def _norms(self, matrix: Tensor) -> Tensor:
+        """Of matrices (..., rows, columns), with the dimension that they are along as one of size 1."""
+        return stable_norm(matrix, self.along - 2).unsqueeze(self.along - 2)
 
     def norm(self, x: Tensor) -> Tensor:
-        return self._norms(x).amax()
+        return self._norms(as_matrix(x)).amax()
 
-    def lmo(self, g: Tensor) -> Tensor:
-        return (as_matrix(g) / nonzero(self._norms(g))).mul_(-self.r).view(g.shape)
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        matrix = g.view(*g.shape[:-1], *matrix_shape(shape))
+        return (matrix / nonzero(self._norms(matrix))).mul_(-self.r).flatten(-2)
 
     def support(self, g: Tensor) -> Tensor:
-        return self.r * self._norms(g).sum()
+        return self.r * self._norms(as_matrix(g)).sum()
 
     def project(self, x: Tensor) -> Tensor:
         return project_with(self._nearest, x, self.violation(x) / self.r)
 
     def _nearest(self, x: Tensor) -> Tensor:
-        norms = self._norms(x)
-        outside = as_matrix(x) / nonzero(norms) * self.r
-        return torch.where(norms > self.r, outside, as_matrix(x)).view(x.shape)
+        return self._shortened(as_matrix(x)).view(x.shape)
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        def matrices(points: Tensor) -> Tensor:
+            return points.reshape(len(points), *matrix_shape(X.shape[1:]))
+
+        norms = self._norms(matrices(X.detach().double())).flatten(1).amax(1)
+        return project_rows_with(
+            lambda points: self._shortened(matrices(points)).view_as(points), X, (norms - self.r) / self.r
+        )
+
+    def _shortened(self, matrix: Tensor) -> Tensor:
+        norms = self._norms(matrix)
+        return torch.where(norms > self.r, matrix / nonzero(norms) * self.r, matrix)
 
     def diameter(self, shape: Sequence[int]) -> float:
         return 2 * self.r * math.sqrt(matrix_shape(shape)[1 - self.along])

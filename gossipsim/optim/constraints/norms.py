@@ -10,8 +10,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gossipsim.optim.constraints.base import NormBall, nonzero, stable_norm
-from gossipsim.optim.constraints.projection import clip_to_sum, multiplier, project_with
+from gossipsim.optim.constraints.base import NormBall, as_vectors, nonzero, per_row, stable_norm
+from gossipsim.optim.constraints.projection import (
+    clip_to_sum,
+    multiplier,
+    one_by_one,
+    project_rows_with,
+    project_with,
+)
 
 _BLOCK = 256
 
@@ -35,6 +41,19 @@ def first_largest(magnitude: Tensor) -> int:
     return k
 
 
+def first_largest_of_each(magnitude: Tensor) -> Tensor:
+    """:func:`first_largest` of vectors (..., n): (..., 1)."""
+    n = magnitude.shape[-1]
+    if n < 2 * _BLOCK or not magnitude.is_cpu:
+        return magnitude.argmax(-1, keepdim=True)
+    return torch.tensor([first_largest(each) for each in magnitude.view(-1, n)]).view(*magnitude.shape[:-1], 1)
+
+
+def _ordinary(norm: float) -> bool:
+    """Whether quotients by it are far from overflow."""
+    return 1e-30 < norm < 1e30
+
+
 @dataclass(frozen=True)
 class L1(NormBall):
     """Sum of magnitudes <= radius. The oracle's answer has one entry: -radius sign(g_k) at the first largest |g_k|."""
@@ -47,10 +66,18 @@ class L1(NormBall):
     def lmo(self, g: Tensor) -> Tensor:
         flat = g.reshape(-1)
         k = first_largest(flat.abs())
-        largest = float(flat[k])
         vertex = torch.zeros_like(flat)
-        vertex[k] = 0 * largest - math.copysign(self.r, largest)  # NaN for a NaN
+        vertex[k] = self._entry(float(flat[k]))
         return vertex.view(g.shape)
+
+    def lmo_rows(self, G: Tensor) -> Tensor:
+        flat = as_vectors(G)
+        k = first_largest_of_each(flat.abs())
+        entries = [self._entry(largest) for largest in flat.gather(1, k).squeeze(1).tolist()]
+        return torch.zeros_like(flat).scatter_(1, k, per_row(entries, flat)).view_as(G)
+
+    def _entry(self, largest: float) -> float:
+        return 0 * largest - math.copysign(self.r, largest)  # NaN for a NaN
 
     def support(self, g: Tensor) -> Tensor:
         return self.r * g.abs().amax()
@@ -58,6 +85,10 @@ class L1(NormBall):
     def project(self, x: Tensor) -> Tensor:
         """By sorting (Duchi et al., ICML 2008, figure 1), in float64."""
         return project_with(self._nearest, x, self.violation(x) / self.r)
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        norms = as_vectors(X.detach().double()).abs().sum(1)
+        return project_rows_with(one_by_one(self._nearest), X, (norms - self.r) / self.r)
 
     def _nearest(self, x: Tensor) -> Tensor:
         return torch.copysign(clip_to_sum(x.abs().reshape(-1), self.r, self.r).view(x.shape), x)
@@ -75,15 +106,29 @@ class L2(NormBall):
 
     def lmo(self, g: Tensor) -> Tensor:
         norm = float(stable_norm(g))
-        if 1e-30 < norm < 1e30:
+        if _ordinary(norm):
             return g * (-self.r / norm)
         return (g / (norm or 1.0)).mul_(-self.r)  # the quotient of the numbers could overflow or vanish
+
+    def lmo_rows(self, G: Tensor) -> Tensor:
+        norms = stable_norm(as_vectors(G), -1).tolist()
+        if all(map(_ordinary, norms)):
+            return G * per_row([-self.r / norm for norm in norms], G)
+        return super().lmo_rows(G)
 
     def support(self, g: Tensor) -> Tensor:
         return self.r * stable_norm(g)
 
     def project(self, x: Tensor) -> Tensor:
         return project_with(lambda y: (y / stable_norm(y)).mul_(self.r), x, self.violation(x) / self.r)
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        def nearest(points: Tensor) -> Tensor:
+            norms = stable_norm(as_vectors(points), -1)
+            return (points / norms.view(-1, *[1] * (X.ndim - 1))).mul_(self.r)
+
+        norms = stable_norm(as_vectors(X.detach().double()), -1)
+        return project_rows_with(nearest, X, (norms - self.r) / self.r)
 
     def diameter(self, shape: Sequence[int]) -> float:
         return 2 * self.r
@@ -101,11 +146,17 @@ class Linf(NormBall):
     def lmo(self, g: Tensor) -> Tensor:
         return g.sign().mul_(-self.r).add_(g, alpha=0)  # sign(NaN) is 0, and NaN again with the 0 g
 
+    def lmo_rows(self, G: Tensor) -> Tensor:
+        return self.lmo(G)
+
     def support(self, g: Tensor) -> Tensor:
         return self.r * g.abs().sum()
 
     def project(self, x: Tensor) -> Tensor:
         return x.detach().clamp(-self.r, self.r)
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        return self.project(X)
 
     def diameter(self, shape: Sequence[int]) -> float:
         return 2 * self.r * math.sqrt(math.prod(shape))

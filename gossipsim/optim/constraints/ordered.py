@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import optimize
 from torch import Tensor
 
-from gossipsim.optim.constraints.base import ConstraintSet, NormBall, excess
+from gossipsim.optim.constraints.base import NormBall, VectorSet, excess
 from gossipsim.optim.constraints.entries import entries_like, freeze_entries
-from gossipsim.optim.constraints.norms import first_largest
+from gossipsim.optim.constraints.norms import first_largest_of_each
 from gossipsim.optim.constraints.projection import project_with
 from gossipsim.optim.constraints.simplices import check_count, count_of
 
@@ -61,7 +61,7 @@ class _OrderedBall(NormBall):
 
 
 @dataclass(frozen=True)
-class KNormBall(_OrderedBall):
+class KNormBall(VectorSet, _OrderedBall):
     """The sum of the k largest |x_i| <= radius: the convex hull of the balls L1(radius) and Linf(radius/k).
 
     The oracle's answer is the better one of theirs. For k >= the number of entries it is the ball L1.
@@ -91,14 +91,14 @@ class KNormBall(_OrderedBall):
     def norm(self, x: Tensor) -> Tensor:
         return x.abs().reshape(-1).topk(self._count(x.shape)).values.sum()
 
-    def lmo(self, g: Tensor) -> Tensor:
-        k, flat = self._count(g.shape), g.reshape(-1)
-        magnitude = flat.abs()
-        where = first_largest(magnitude)
-        single = torch.zeros_like(flat)
-        single[where] = math.copysign(self.r, float(flat[where]))
-        spread = flat.sign() * (self.r / k)
-        return -torch.where(k * magnitude[where] >= magnitude.sum(), single, spread).add_(flat, alpha=0).view(g.shape)
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        k, magnitude = self._count(shape), g.abs()
+        where = first_largest_of_each(magnitude)
+        value = torch.copysign(entries_like(self, "radius", g), g.gather(-1, where))
+        single = torch.zeros_like(g).scatter_(-1, where, value)
+        spread = g.sign() * (self.r / k)
+        better = k * magnitude.gather(-1, where) >= magnitude.sum(-1, keepdim=True)
+        return -torch.where(better, single, spread).add_(g, alpha=0)
 
     def support(self, g: Tensor) -> Tensor:
         magnitude = g.abs()
@@ -109,7 +109,7 @@ class KNormBall(_OrderedBall):
 
 
 @dataclass(frozen=True)
-class OrderedWeightedL1(_OrderedBall):
+class OrderedWeightedL1(VectorSet, _OrderedBall):
     """sum_i w_i |x|_(i) <= radius, with |x|_(1) the largest magnitude (OWL, SLOPE; OSCAR for linear weights).
 
     The vertices have k entries of +-radius/(w_1 + ... + w_k) for some k; the oracle's answer is the best of them.
@@ -143,21 +143,23 @@ class OrderedWeightedL1(_OrderedBall):
         return self._weights(x) @ x.abs().reshape(-1).sort(descending=True).values
 
     def _averages(self, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the k largest |g|, for every k: their sum over that of the weights; 1 over the latter; their indices."""
-        largest, order = g.abs().reshape(-1).sort(descending=True, stable=True)
-        scales = 1 / self._weights(g).cumsum(0)
-        return largest.cumsum(0) * scales, scales, order
+        """Of the k largest |g|, for every k: their sum over that of the weights; 1 over the latter; their indices.
 
-    def lmo(self, g: Tensor) -> Tensor:
+        Of vectors (..., numel): the first and the last have that shape, the second is (numel,).
+        """
+        largest, order = g.abs().sort(dim=-1, descending=True, stable=True)
+        scales = 1 / self._weights(_first(g)).cumsum(0)
+        return largest.cumsum(-1) * scales, scales, order
+
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
         averages, scales, order = self._averages(g)
-        best = averages.argmax()
-        flat = g.reshape(-1)
-        size = self.r * scales[best] * (torch.arange(len(flat), device=g.device) <= best).to(g.dtype)
-        chosen = flat[order]
-        return torch.empty_like(flat).scatter_(0, order, -size * chosen.sign() + 0 * chosen).view(g.shape)
+        best = averages.argmax(-1, keepdim=True)
+        size = self.r * scales[best] * (torch.arange(g.shape[-1], device=g.device) <= best).to(g.dtype)
+        chosen = g.gather(-1, order)
+        return torch.empty_like(g).scatter_(-1, order, -size * chosen.sign() + 0 * chosen)
 
     def support(self, g: Tensor) -> Tensor:
-        return self.r * self._averages(g)[0].amax()
+        return self.r * self._averages(g.reshape(-1))[0].amax()
 
     def diameter(self, shape: Sequence[int]) -> float:
         sums = self._weights(torch.empty(shape, dtype=torch.float64)).cumsum(0)
@@ -165,7 +167,7 @@ class OrderedWeightedL1(_OrderedBall):
 
 
 @dataclass(frozen=True)
-class Permutahedron(ConstraintSet):
+class Permutahedron(VectorSet):
     """The convex hull of all permutations of the weights: Birkhoff's doubly stochastic matrices times the weights.
 
     The oracle's answer gives the largest weight to the smallest entry of g, and so on.
@@ -192,10 +194,10 @@ class Permutahedron(ConstraintSet):
     def _descending(self, x: Tensor) -> Tensor:
         return entries_like(self, "weights", x.reshape(-1)).sort(descending=True).values
 
-    def lmo(self, g: Tensor) -> Tensor:
-        flat = g.reshape(-1)
-        order = flat.sort(stable=True).indices
-        return torch.empty_like(flat).scatter_(0, order, self._descending(g)).add_(flat, alpha=0).view(g.shape)
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        order = g.sort(dim=-1, stable=True).indices
+        weights = self._descending(_first(g)).expand_as(g)
+        return torch.empty_like(g).scatter_(-1, order, weights).add_(g, alpha=0)
 
     def support(self, g: Tensor) -> Tensor:
         return self._descending(g) @ g.reshape(-1).sort(descending=True).values
@@ -223,6 +225,11 @@ class Permutahedron(ConstraintSet):
     def diameter(self, shape: Sequence[int]) -> float:
         weights = self._descending(torch.empty(shape, dtype=torch.float64))
         return float((weights - weights.flip(0)).norm())
+
+
+def _first(vectors: Tensor) -> Tensor:
+    """The first of vectors (..., numel)."""
+    return vectors[(0,) * (vectors.ndim - 1)]
 
 
 def _pooled(values: Array) -> Any:

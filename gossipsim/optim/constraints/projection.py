@@ -39,6 +39,29 @@ def project_with(nearest: Callable[[Tensor], Tensor], x: Tensor, violation: floa
     return nearest(x.detach().double()).to(x.dtype)
 
 
+def project_rows_with(nearest: Callable[[Tensor], Tensor], X: Tensor, violations: Tensor) -> Tensor:
+    """:func:`project_with` for every row of X (rows, *shape).
+
+    Args:
+        nearest: the projections of rows in float64 that are not feasible, (some, *shape).
+        violations: (rows,), in float64, as there; below 0 inside.
+    """
+    projected = X.detach().clone()
+    outside = (~(violations <= ROUNDINGS * torch.finfo(X.dtype).eps)).nonzero().squeeze(1)
+    if len(outside):
+        points = projected[outside].double()
+        finite = points.reshape(len(points), -1).isfinite().all(1)
+        projected[outside[~finite]] = math.nan
+        if finite.any():
+            projected[outside[finite]] = nearest(points[finite]).to(X.dtype)
+    return projected
+
+
+def one_by_one(nearest: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The function of rows (some, *shape) that maps each by itself."""
+    return lambda points: torch.stack([nearest(point) for point in points])
+
+
 def clip_to_sum(x: Tensor, high: float, total: float) -> Tensor:
     """The nearest y with 0 <= y <= high and sum y = total, exactly, by sorting the breakpoints of theta.
 

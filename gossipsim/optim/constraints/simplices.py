@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gossipsim.optim.constraints.base import Radius, Scaled, excess
-from gossipsim.optim.constraints.projection import clip_to_sum, project_with
+from gossipsim.optim.constraints.base import Radius, Scaled, VectorSet, as_vectors, excess
+from gossipsim.optim.constraints.projection import clip_to_sum, one_by_one, project_rows_with, project_with
 
 
 def check_count(k: float) -> None:
@@ -26,13 +26,8 @@ def count_of(k: float, numel: int) -> int:
     return k if isinstance(k, int) else max(1, round(k * numel))
 
 
-def _one_entry(like: Tensor, k: Tensor, value: Tensor) -> Tensor:
-    """`value` at index `k` of a flat `like`, zeros else."""
-    return torch.zeros_like(like).reshape(-1).scatter_(0, k, value).view(like.shape)
-
-
 @dataclass(frozen=True)
-class ProbabilitySimplex(Scaled):
+class ProbabilitySimplex(VectorSet, Scaled):
     """x >= 0, sum x = radius. The oracle's answer is radius at the first smallest g_k.
 
     >>> ProbabilitySimplex().project(torch.tensor([1.0, 0.5, -3.0]))
@@ -43,16 +38,20 @@ class ProbabilitySimplex(Scaled):
 
     polytope: ClassVar[bool] = True
 
-    def lmo(self, g: Tensor) -> Tensor:
-        flat = g.reshape(-1)
-        k = flat.argmin(dim=0, keepdim=True)
-        return _one_entry(g, k, self.r + 0 * flat[k])
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        k = g.argmin(-1, keepdim=True)
+        return torch.zeros_like(g).scatter_(-1, k, self.r + 0 * g.gather(-1, k))
 
     def support(self, g: Tensor) -> Tensor:
         return self.r * g.amax()
 
     def project(self, x: Tensor) -> Tensor:
         return project_with(self._nearest, x, self.violation(x) / self.r)
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        vectors = as_vectors(X.detach().double())
+        violations = torch.maximum((-vectors).amax(1), (vectors.sum(1) - self.r).abs())
+        return project_rows_with(one_by_one(self._nearest), X, violations / self.r)
 
     def _nearest(self, x: Tensor) -> Tensor:
         return clip_to_sum(x.reshape(-1), self.r, self.r).view(x.shape)
@@ -66,23 +65,28 @@ class ProbabilitySimplex(Scaled):
 
 
 @dataclass(frozen=True)
-class UnitSimplex(Scaled):
+class UnitSimplex(VectorSet, Scaled):
     """x >= 0, sum x <= radius. The oracle's answer is radius at the first smallest g_k; 0 where no g_k is below 0."""
 
     radius: Radius = 1.0
 
     polytope: ClassVar[bool] = True
 
-    def lmo(self, g: Tensor) -> Tensor:
-        flat = g.reshape(-1)
-        k = flat.argmin(dim=0, keepdim=True)
-        return _one_entry(g, k, self.r * (flat[k] < 0).to(g.dtype) + 0 * flat[k])
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        k = g.argmin(-1, keepdim=True)
+        smallest = g.gather(-1, k)
+        return torch.zeros_like(g).scatter_(-1, k, self.r * (smallest < 0).to(g.dtype) + 0 * smallest)
 
     def support(self, g: Tensor) -> Tensor:
         return self.r * g.amax().clamp(min=0)
 
     def project(self, x: Tensor) -> Tensor:
         return project_with(self._nearest, x, self.violation(x) / self.r)
+
+    def project_rows(self, X: Tensor) -> Tensor:
+        vectors = as_vectors(X.detach().double())
+        violations = torch.maximum((-vectors).amax(1), vectors.sum(1) - self.r)
+        return project_rows_with(one_by_one(self._nearest), X, violations / self.r)
 
     def _nearest(self, x: Tensor) -> Tensor:
         positive = x.clamp(min=0)
@@ -99,7 +103,7 @@ class UnitSimplex(Scaled):
 
 
 @dataclass(frozen=True, init=False)
-class Hypersimplex(Scaled):
+class Hypersimplex(VectorSet, Scaled):
     """0 <= x <= radius, sum x = k radius. The oracle's answer is radius at the k smallest entries of g.
 
     Args:
@@ -126,12 +130,9 @@ class Hypersimplex(Scaled):
             raise ValueError(f"k = {k} is above the number of entries of a parameter of the shape {tuple(shape)}")
         return k
 
-    def lmo(self, g: Tensor) -> Tensor:
-        flat = g.reshape(-1)
-        smallest = flat.topk(self._count(g.shape), largest=False).indices
-        vertex = torch.zeros_like(flat)
-        vertex[smallest] = self.r
-        return vertex.add_(flat, alpha=0).view(g.shape)
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        smallest = g.topk(self._count(shape), largest=False).indices
+        return torch.zeros_like(g).scatter_(-1, smallest, self.r).add_(g, alpha=0)
 
     def support(self, g: Tensor) -> Tensor:
         return self.r * g.reshape(-1).topk(self._count(g.shape)).values.sum()
@@ -156,7 +157,7 @@ class Hypersimplex(Scaled):
 
 
 @dataclass(frozen=True)
-class KSparsePolytope(Scaled):
+class KSparsePolytope(VectorSet, Scaled):
     """sum |x_i| <= radius k, |x_i| <= radius: the convex hull of vectors with k entries of +-radius.
 
     The oracle's answer is -radius sign(g) at k largest |g_i|. For k >= the number of entries it is the ball Linf.
@@ -183,11 +184,10 @@ class KSparsePolytope(Scaled):
     def _count(self, shape: Sequence[int]) -> int:
         return min(count_of(self.k, math.prod(shape)), math.prod(shape))
 
-    def lmo(self, g: Tensor) -> Tensor:
-        flat = g.reshape(-1)
-        largest = flat.abs().topk(self._count(g.shape)).indices
-        chosen = flat[largest]
-        return torch.zeros_like(flat).scatter_(0, largest, -self.r * chosen.sign() + 0 * chosen).view(g.shape)
+    def _vertex(self, g: Tensor, shape: Sequence[int]) -> Tensor:
+        largest = g.abs().topk(self._count(shape)).indices
+        chosen = g.gather(-1, largest)
+        return torch.zeros_like(g).scatter_(-1, largest, -self.r * chosen.sign() + 0 * chosen)
 
     def support(self, g: Tensor) -> Tensor:
         return self.r * g.abs().reshape(-1).topk(self._count(g.shape)).values.sum()

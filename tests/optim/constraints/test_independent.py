@@ -156,7 +156,14 @@ def test_polytope(case):
 
 
 def hull_point(vertices: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The nearest convex combination: non-negative least squares, scaled to a sum of 1."""
+    """The nearest convex combination: non-negative least squares, scaled to a sum of 1.
+
+    From the nearest point of the flat that the vertices span: a distance to the flat would drown those within it.
+    """
+    middle = vertices.mean(0)
+    spread = vertices - middle
+    if np.linalg.matrix_rank(spread) < len(x):
+        x = middle + np.linalg.pinv(spread) @ (spread @ (x - middle))
     system = np.vstack([(vertices - x).T, np.ones(len(vertices))])  # seen from x any weight of the sum is exact
     combination, _ = optimize.nnls(system, np.append(np.zeros(len(x)), 1.0))
     return vertices.T @ (combination / combination.sum())

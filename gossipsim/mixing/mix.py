@@ -1,13 +1,4 @@
-"""Mixing: X <- W_t X for the hosted rows, by one kernel for local and remote rows.
-
-Node i's new row is the sum over its closed neighbourhood in ascending node id, started from the first term:
-
-    acc = W[i, j0] * X[j0];  acc = acc + W[i, j1] * X[j1];  ...
-
-The order is part of the definition. A dense matmul, `add_(x, alpha=w)` or a sum that starts from zeros gives other
-bits; with this one the bits depend neither on the number of processes nor on where a neighbour is hosted. One node has
-W = [[1]] and gets its own row back, exactly.
-"""
+"""`mix(X)`: an exchange with the neighbours on the graph of the round, what it costs, and averages over all nodes."""
 
 from __future__ import annotations
 
@@ -19,11 +10,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from gossipsim.mixing.conservation import Conservation
+from gossipsim.mixing.kernel import combine
+from gossipsim.mixing.plan import MixingPlan, mixing_plan
 from gossipsim.network import Clock, Delivery, Links, Mask, Matrix, Network, as_matrix, messages
-from gossipsim.world import World
-
-CACHE_ELEMENTS = 1 << 17
-"""Rows are mixed in blocks of columns of about this many elements, which stay in the second-level cache."""
+from gossipsim.world import Arriving, World
 
 
 @dataclass
@@ -62,96 +53,39 @@ def row_bytes(X: torch.Tensor) -> int:
 
 
 @dataclass(frozen=True)
-class Term:
-    """The k-th neighbour of every hosted node that has one.
+class Exchange:
+    """An exchange that has begun; see :meth:`Mix.begin`.
 
     Attributes:
-        rows: hosted rows that have a k-th neighbour, or None for all of them.
-        sources: for each, the position of that neighbour among [hosted rows, received rows].
-        weights: (len(sources), 1) float64.
+        rows: (n, d), what is mixed. onto: (n, d), what the sums are added to, or None.
+        count: puts the exchange on record. watch: sees the rows before and the sums, or None.
     """
 
-    rows: torch.Tensor | None
-    sources: torch.Tensor
-    weights: torch.Tensor
+    plan: MixingPlan
+    rows: torch.Tensor
+    arriving: Arriving
+    onto: torch.Tensor | None
+    count: Callable[[], None]
+    watch: Callable[[torch.Tensor], None] | None = None
 
+    def finish(self, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The mixed rows (n, d), once all messages are there: new ones, or `out`, which may be the rows themselves."""
+        self.count()
+        mixed = torch.empty_like(self.rows) if out is None or not self._fits(out) else out
+        if not self.plan.identity:
+            combine(self.plan, self.rows, self.arriving, mixed)
+        elif mixed is not self.rows:
+            mixed.copy_(self.rows)
+        if self.onto is not None:
+            mixed = torch.add(self.onto, mixed, out=mixed)
+        if self.watch is not None:
+            self.watch(mixed)
+        return mixed if out is None or out is mixed else out.copy_(mixed)
 
-@dataclass(frozen=True)
-class MixingPlan:
-    """What one process has to do for one W.
-
-    Attributes:
-        terms: k-th terms of the sums, k ascending.
-        sends, receives: what :meth:`World.exchange` takes; a row goes once to each process that needs it.
-        identity: every hosted node keeps its own row, with weight 1.
-    """
-
-    terms: list[Term]
-    sends: list[tuple[int, torch.Tensor]]
-    receives: list[tuple[int, int]]
-    identity: bool
-
-
-def mixing_plan(W: sp.csr_array, world: World) -> MixingPlan:
-    """Splits W (N, N) by the blocks of `world`; a row without entries gives zeros."""
-    mine = world.hosted
-    own = W[mine.start : mine.stop]
-    needed = np.setdiff1d(np.unique(own.indices), np.arange(mine.start, mine.stop))
-    receives, halo = [], [np.arange(mine.start, mine.stop)]
-    sends = []
-    for peer, block in enumerate(world.blocks):
-        if peer == world.rank:
-            continue
-        arriving = needed[(needed >= block.start) & (needed < block.stop)]
-        if len(arriving):
-            receives.append((peer, len(arriving)))
-            halo.append(arriving)
-        wanted = np.unique(W[block.start : block.stop].indices)
-        leaving = wanted[(wanted >= mine.start) & (wanted < mine.stop)]
-        if len(leaving):
-            sends.append((peer, torch.from_numpy(leaving.astype(np.int64) - mine.start)))
-    terms = _terms(own, np.concatenate(halo), world.device)
-    diagonal = np.array_equal(own.indices, np.arange(mine.start, mine.stop))
-    identity = diagonal and not sends and bool((own.data == 1.0).all())
-    return MixingPlan(terms, sends, receives, identity)
-
-
-def _terms(own: sp.csr_array, table: np.ndarray[Any, Any], device: torch.device) -> list[Term]:
-    """Groups the entries of the hosted rows of W by their place in the row; `table` lists the available node ids."""
-    position = np.zeros(own.shape[1], dtype=np.int64)
-    position[table] = np.arange(len(table))
-    degrees = np.diff(own.indptr)
-    terms = []
-    for k in range(int(degrees.max(initial=0))):
-        rows = np.flatnonzero(degrees > k)
-        entries = own.indptr[rows] + k
-        terms.append(
-            Term(
-                None if len(rows) == own.shape[0] else torch.from_numpy(rows).to(device),
-                torch.from_numpy(position[own.indices[entries]]).to(device),
-                torch.from_numpy(own.data[entries]).unsqueeze(1).to(device),
-            )
-        )
-    return terms
-
-
-def combine(available: torch.Tensor, terms: list[Term], rows: int) -> torch.Tensor:
-    """The mixing kernel: (available rows, d) -> (rows, d); see the module's docstring for the order of the sum."""
-    d = available.shape[1]
-    mixed = available.new_empty(rows, d)
-    weights = [term.weights.to(available.dtype) for term in terms]
-    width = max(256, CACHE_ELEMENTS // max(rows, 1))
-    for start in range(0, d, width):
-        source, target = available[:, start : start + width], mixed[:, start : start + width]
-        for k, (term, w) in enumerate(zip(terms, weights, strict=True)):
-            addend = source.index_select(0, term.sources).mul_(w)
-            if term.rows is None:
-                target.copy_(addend) if k == 0 else target.add_(addend)
-            elif k == 0:
-                target.zero_().index_copy_(0, term.rows, addend)
-            else:
-                target.index_add_(0, term.rows, addend)
-    return mixed if terms else mixed.zero_()
+    def _fits(self, out: torch.Tensor) -> bool:
+        """Whether the sums can be formed where they shall go."""
+        alike = out.shape == self.rows.shape and out.dtype == self.rows.dtype and out.device == self.rows.device
+        return alike and out.stride(1) == 1 and self.onto is None
 
 
 @dataclass
@@ -177,6 +111,7 @@ class Mix:
         round: t of W_t; the trainer counts it up after each round.
         exchanges: calls of `mix` so far. averaged: whether all nodes have been averaged.
         clock: the simulated time of every node, where the links tell it.
+        conservation: watches whether the mean of all rows is kept where it must be.
     """
 
     world: World
@@ -189,10 +124,31 @@ class Mix:
     exchanges: int = 0
     averaged: bool = False
     clock: Clock | None = field(init=False)
+    conservation: Conservation = field(init=False, repr=False)
     _rounds: dict[int, _Round] = field(default_factory=dict, repr=False)
+    _held: tuple[int, _Round] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.clock = None if self.links is None else self.links.clock(self.network.nodes, self.seed)
+        self.conservation = Conservation(self.world)
+
+    def tree(self) -> dict[str, Any]:
+        """What has to be known between two rounds to go on; see :meth:`restore`."""
+        return {
+            "round": self.round,
+            "exchanges": self.exchanges,
+            "averaged": self.averaged,
+            "messages": self.traffic.messages,
+            "bytes_sent": self.traffic.bytes_sent,
+            "clock": None if self.clock is None else self.clock.tree(),
+        }
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Goes on from what :meth:`tree` told."""
+        self.round, self.exchanges, self.averaged = tree["round"], tree["exchanges"], tree["averaged"]
+        self.traffic = Traffic(tree["messages"], tree["bytes_sent"])
+        if self.clock is not None:
+            self.clock.restore(tree["clock"])
 
     @property
     def matrix(self) -> Matrix:
@@ -205,32 +161,43 @@ class Mix:
         there = self._now().present
         return np.ones(self.world.nodes, dtype=bool) if there is None else there
 
-    def __call__(self, X: torch.Tensor | Compressed) -> torch.Tensor:
-        """W_t X for the hosted rows: (n, d) -> a new (n, d).
+    @property
+    def complete(self) -> bool:
+        """Whether all nodes are there in this round."""
+        there = self._now().present
+        return there is None or bool(there.all())
+
+    def __call__(self, X: torch.Tensor | Compressed, out: torch.Tensor | None = None) -> torch.Tensor:
+        """W_t X for the hosted rows: (n, d) -> a new (n, d), or `out`, which may be X.
 
         Where the network compresses messages, X + (W_t - I) Q(X): what is sent is compressed, what a node has itself
         is not, and a W_t that keeps the mean still does.
         """
+        return self.begin(X).finish(out)
+
+    def begin(self, X: torch.Tensor | Compressed) -> Exchange:
+        """Sends X (n, d), which must not change until the exchange is finished: `mix(X)` is `mix.begin(X).finish()`.
+
+        What is computed between the two costs no time where the messages travel meanwhile.
+        """
         now = self._now()
+        watched = self.conservation.is_due(self.round, now.delivery.W)
         if isinstance(X, Compressed):
-            self._count(X.nbytes)
-            return self._carry(now.plan, X.rows)
+            return self._send(now.plan, X.rows, lambda: self._count(X.nbytes), watched=X.rows if watched else None)
         if self.compress is not None and self.world.nodes > 1:
             Q = self.compress(X)
-            self._count(Q.nbytes)
             if now.differences is None:
                 W = now.delivery.W
                 now.differences = mixing_plan(as_matrix(W - sp.eye_array(self.world.nodes)), self.world)
-            return X + self._carry(now.differences, Q.rows)
-        self._count(row_bytes(X))
-        return X.clone() if now.plan.identity else self._carry(now.plan, X)
+            return self._send(now.differences, Q.rows, lambda: self._count(Q.nbytes), X, X if watched else None)
+        return self._send(now.plan, X, lambda: self._count(row_bytes(X)), watched=X if watched else None)
 
     def update(self, X: torch.Tensor) -> None:
-        """X <- W_t X in place: as `X[:] = mix(X)`, without work for a single node, whose row stays what it is."""
-        if self._now().plan.identity and self.compress is None:
+        """X <- W_t X in place: as `X[:] = mix(X)`, with fewer copies, and without any for a single node."""
+        if self.world.nodes == 1 and self._now().plan.identity:
             self._count(row_bytes(X))
         else:
-            X.copy_(self(X))
+            self(X, out=X)
 
     def by(self, M: Matrix, X: torch.Tensor, *, messages: int | None = None) -> torch.Tensor:
         """M X for the hosted rows, for any M (N, N) that is the same on every process: (n, d) -> a new (n, d).
@@ -241,12 +208,15 @@ class Mix:
             messages: rows that are counted as sent, the clock is then the caller's; 0 where they are part of an
                 exchange already counted. None: a row to every neighbour, and all wait for theirs, as in `mix(X)`.
         """
-        if messages is None:
-            self._count(row_bytes(X))
-        elif messages > 0:
-            self.exchanges += 1
-            self.traffic.count(messages, row_bytes(X))
-        return self._carry(mixing_plan(as_matrix(M), self.world), X)
+
+        def count() -> None:
+            if messages is None:
+                self._count(row_bytes(X))
+            elif messages > 0:
+                self.exchanges += 1
+                self.traffic.count(messages, row_bytes(X))
+
+        return self._send(mixing_plan(as_matrix(M), self.world), X, count).finish()
 
     def average(self, G: torch.Tensor) -> torch.Tensor:
         """The mean of the rows of all nodes that are there, for every hosted node: (n, d) -> (n, d).
@@ -285,11 +255,17 @@ class Mix:
         counted = self.world.hosting(of)
         return self.world.sum(torch.where(counted, X, torch.zeros_like(X))) / max(int(of.sum()), 1)
 
-    def _carry(self, plan: MixingPlan, X: torch.Tensor) -> torch.Tensor:
-        X = X.contiguous()
-        received = self.world.exchange(X, plan.sends, plan.receives)
-        available = torch.cat([X, received]) if len(received) else X
-        return combine(available, plan.terms, len(X))
+    def _send(
+        self,
+        plan: MixingPlan,
+        X: torch.Tensor,
+        count: Callable[[], None],
+        onto: torch.Tensor | None = None,
+        watched: torch.Tensor | None = None,
+    ) -> Exchange:
+        watch = None if watched is None else self.conservation.watch(watched, X)
+        X = X if X.stride(1) == 1 else X.contiguous()
+        return Exchange(plan, X, self.world.begin(X, plan.sends, plan.receives), onto, count, watch)
 
     def _count(self, nbytes: int) -> None:
         """An exchange along W_t, with messages of this size."""
@@ -300,6 +276,12 @@ class Mix:
             self.clock.exchange(delivery.W, nbytes)
 
     def _now(self) -> _Round:
+        """What holds in the present round; asked for several times in each."""
+        if self._held is None or self._held[0] != self.round:
+            self._held = (self.round, self._of_round())
+        return self._held[1]
+
+    def _of_round(self) -> _Round:
         period = None if self.links is not None and self.links.loses else self.network.period
         place = self.round if period is None else self.round % period
         if place not in self._rounds:
