@@ -20,7 +20,7 @@ from typing import IO
 import torch
 
 from gossipsim.checkpoints.trees import Packed
-from gossipsim.results import TEMPORARY, read_json, replacing, write_json
+from gossipsim.results import TEMPORARY, read_json, replacing, write_json, writing
 
 FOLDER = "checkpoint"
 """In a run's directory."""
@@ -80,6 +80,8 @@ class Folder:
         """
         name = f"step_{checkpoint.step:09d}"
         content = {"shared": _content(checkpoint.shared), "nodes": _content(checkpoint.nodes)}
+        with writing(self.path):
+            self.path.mkdir(exist_ok=True)
         with replacing(self.path / f"{name}.pt") as file:
             hashing = _Hashing(file)
             try:

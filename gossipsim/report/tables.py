@@ -40,6 +40,7 @@ def write(results: Results) -> list[Path]:
     for path, numbers in groups.items():
         grid = listing([results.selected_cells[number] for number in numbers])
         origin = f"{results.name}, experiment key {results.key[:12]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         for suffix, text in ((".tex", latex(grid, origin=origin)), (".md", markdown(grid))):
             written.append(path.with_name(path.name + suffix))  # with_suffix would take part of a name with a dot
             write_text(written[-1], text)

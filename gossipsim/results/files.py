@@ -72,13 +72,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` when the block ends, and is on disk then; after an error nothing has
     changed.
 
-    A temporary file beside it, fsync, rename, fsync of the folder. Makes missing folders.
+    A temporary file beside it, fsync, rename, fsync of the folder. Makes no folder: one that somebody has removed
+    while a run was under way does not come back with a part of what it had.
 
     Raises:
         CannotWrite: naming `path`.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}."[:80], suffix=TEMPORARY)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -110,14 +110,17 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a whole file or nothing."""
+    """Writes a whole file or nothing, wherever somebody wants it: makes missing folders."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically; a lone surrogate in a display name is spelled out."""
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    with replacing(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

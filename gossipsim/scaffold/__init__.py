@@ -67,5 +67,6 @@ def write_starting_files(kind: str, name: str, folder: Path, *, force: bool = Fa
     if there and not force:
         raise FileExistsError(f"{', '.join(there)}: exists; give another NAME or folder, or --force to overwrite")
     for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     return list(texts)

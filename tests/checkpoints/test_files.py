@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from gossipsim.checkpoints import Checkpoint, Damaged, Folder, Packed
+from gossipsim.results import CannotWrite
 
 KEY = "a key"
 
@@ -97,6 +98,12 @@ def test_what_a_killed_process_has_left_is_cleared_away(folder: Folder) -> None:
     ]
     folder.clear()
     assert not folder.path.exists()
+
+
+def test_a_run_that_was_removed_does_not_come_back(tmp_path: Path) -> None:
+    with pytest.raises(CannotWrite, match="its directory was removed"):
+        Folder(tmp_path / "removed", KEY).write(checkpoint(1))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_what_is_there(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossipsim.results import (
+    CannotWrite,
     find_experiments,
     next_experiment,
     read_json,
@@ -72,7 +73,7 @@ def test_run_directory_stays_inside_the_experiment(tmp_path: Path) -> None:
 
 
 def test_write_json_is_whole_or_absent(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.json"
+    path = tmp_path / "a.json"
     write_json(path, {"a": [1, 0.1]})
     before = path.read_bytes()
     for bad in (float("nan"), float("inf"), object()):
@@ -88,6 +89,12 @@ def test_write_json_leaves_no_temporary_file_when_renaming_fails(tmp_path: Path)
     with pytest.raises(OSError):
         write_json(tmp_path / "a.json", 1)
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_folder_that_was_removed_does_not_come_back(tmp_path: Path) -> None:
+    with pytest.raises(CannotWrite, match="its directory was removed"):
+        write_json(tmp_path / "removed/run/run.json", {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_read_json_names_the_damaged_file(tmp_path: Path) -> None:
