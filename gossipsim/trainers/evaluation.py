@@ -84,7 +84,7 @@ class Evaluator:
         sets: list[tuple[torch.Tensor, Any]] = getattr(optimizer, "constraints", list)()
         self._constraints = [(p, one) for p, one in sets if math.isfinite(one.diameter(p.shape))]
         self.start_moved = float(getattr(optimizer, "start_moved", 0.0))
-        self.counts_lmo = hasattr(optimizer, "lmo_calls")
+        self._counts_lmo = hasattr(optimizer, "lmo_calls")
         self._probe.eval()
         self._optimum = optimum if optimum is not None and self._feasible(optimum.x) else None
         self._names = self._metric_names()
@@ -136,7 +136,29 @@ class Evaluator:
             metrics |= {"fw_gap": self._gap(mean, gradient), "feasibility": self._violation(mean)}
         return metrics
 
-    def constrained(self, row: torch.Tensor, names: list[str]) -> dict[str, float]:
+    def some(self, names: list[str], mean: torch.Tensor) -> dict[str, float]:
+        """Those of EXTRA_STEP_FIELDS that are asked for and apply, in the order of `names`."""
+        values: dict[str, float] = {}
+        if "train_loss" in names:
+            values["train_loss"] = self.train_loss(mean)[0]
+        if "fw_gap" in names or "feasibility" in names:
+            values |= self._constrained(mean, names)
+        if any(name.startswith(("val_", "test_")) for name in names):
+            values |= self.held_out_metrics(mean)
+        rates = [optimizer.param_groups[0].get("lr") for optimizer in self.nodes.engine.optimizers]
+        if rates and rates[0] is not None:
+            values["learning_rate"] = float(rates[0])
+        return {name: values[name] for name in names if name in values}
+
+    def counts(self) -> dict[str, int]:
+        """`gradient_evals` and, for Frank-Wolfe, `lmo_calls`, summed over all nodes."""
+        lmo = [getattr(optimizer, "lmo_calls", None) for optimizer in self.nodes.engine.optimizers]
+        counts = torch.tensor([[self.nodes.gradient_evals, sum(c or 0 for c in lmo)]], dtype=torch.float64)
+        totals = self.world.table(counts, self.world.size).sum(0)
+        lmo_calls = {"lmo_calls": int(totals[1])} if self._counts_lmo else {}
+        return {"gradient_evals": int(totals[0])} | lmo_calls
+
+    def _constrained(self, row: torch.Tensor, names: list[str]) -> dict[str, float]:
         """Those of `fw_gap` and `feasibility` that are asked for, at a row (d,); nothing without feasible sets."""
         if not self._constraints:
             return {}

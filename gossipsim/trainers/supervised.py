@@ -211,9 +211,9 @@ class _Fit:
             self.parts.strategy.init(self.nodes, self.mix)
             if not saving.resume(self):
                 state = State(self.evaluator)
-                self._log(dict.fromkeys(self.trainer.frequencies, True) | {"batch_loss": False}, state)
+                self._log(self._due(0) | {"batch_loss": False}, state)
                 self._evaluate(state)
-            self.nodes.between_steps, self.nodes.keeps_loss = self._between_steps, self._logs
+            self.nodes.between_steps, self.nodes.keeps_loss = self._between_steps, self._has_record
             if self.nodes.world.size >= MANY_RANKS:
                 give_back_memory()
             return self._train(saving)
@@ -279,7 +279,7 @@ class _Fit:
         if self._logs(step):
             self.mix.conservation.check()
             self._log(self._due(step), state)
-        if last or (self._evaluates and step % self._evaluates == 0):
+        if self._evaluated(step):
             self._evaluate(state, last=last)
         elif self.frames and self.frames.due(step):
             self._frame(state, {})
@@ -289,11 +289,27 @@ class _Fit:
         return {name: step >= self.total or step % k == 0 for name, k in self.trainer.frequencies.items()}
 
     def _logs(self, step: int) -> bool:
-        """Whether a step has a record."""
+        """Whether a step has a record in steps.jsonl."""
         return step >= self.total or any(step % k == 0 for k in self._periods)
 
+    def _evaluated(self, step: int) -> bool:
+        """Whether a step has a record in history.jsonl."""
+        return step >= self.total or (self._evaluates > 0 and step % self._evaluates == 0)
+
+    def _has_record(self, step: int) -> bool:
+        return self._logs(step) or self._evaluated(step)
+
     def _log(self, due: Mapping[str, bool], state: State) -> None:
-        """Appends a record to steps.jsonl with the fields that are due."""
+        """Appends a record to steps.jsonl, and ends the run where that shows that it has diverged."""
+        if not self._append_step(due, state):
+            self._note_divergence()
+            if self.trainer.on_divergence == "stop":
+                if self.nodes.step:
+                    self._evaluate(state, last=True)
+                raise _Diverged
+
+    def _append_step(self, due: Mapping[str, bool], state: State) -> bool:
+        """Appends a record to steps.jsonl with the fields that are due; returns whether all is finite."""
         theory = [name for name in ("suboptimality", "distance") if due[name] and self.evaluator.knows_optimum]
         extra = [name for name in EXTRA_STEP_FIELDS if due.get(name)]
         loss, lost = self.evaluator.batch_loss()
@@ -303,15 +319,10 @@ class _Fit:
         if theory:
             known = self.evaluator.theory(state.mean)
             values |= {name: known[name] for name in theory}
-        values |= self._extra_fields(extra, state.mean) if extra else {}
+        values |= self.evaluator.some(extra, state.mean) if extra else {}
         self.recorder.write("steps", {"step": self.nodes.step} | values)
         self.emit({"step": self.nodes.step, "total": self.total, "loss": loss})
-        if lost or not all(math.isfinite(value) for value in (loss, *values.values())):
-            self._note_divergence()
-            if self.trainer.on_divergence == "stop":
-                if self.nodes.step:
-                    self._evaluate(state, last=True)
-                raise _Diverged
+        return not lost and all(map(math.isfinite, (loss, *values.values())))
 
     def _note_divergence(self) -> None:
         """Tells once who was lost first; nobody, where it is the mean model that is at fault."""
@@ -326,19 +337,6 @@ class _Fit:
         """Appends a record to nodes.jsonl."""
         by_node = self.evaluator.by_node(own)
         self.recorder.write("nodes", frame(self.nodes.step, self.mix.round, state.distances.tolist(), by_node))
-
-    def _extra_fields(self, names: list[str], mean: torch.Tensor) -> dict[str, float]:
-        values: dict[str, float] = {}
-        if "train_loss" in names:
-            values["train_loss"] = self.evaluator.train_loss(mean)[0]
-        if "fw_gap" in names or "feasibility" in names:
-            values |= self.evaluator.constrained(mean, names)
-        if any(name.startswith(("val_", "test_")) for name in names):
-            values |= self.evaluator.held_out_metrics(mean)
-        rates = [optimizer.param_groups[0].get("lr") for optimizer in self.nodes.engine.optimizers]
-        if rates and rates[0] is not None:
-            values["learning_rate"] = float(rates[0])
-        return {name: values[name] for name in names if name in values}
 
     def _evaluate(self, state: State, *, last: bool = False) -> None:
         """Appends a record to history.jsonl and a line to timing.jsonl, and a frame to nodes.jsonl where one is due.
@@ -365,7 +363,7 @@ class _Fit:
         record["messages"] = self.mix.traffic.messages
         if self.mix.clock is not None:
             record["sim_time"] = self.mix.clock.now
-        record |= self._counts()
+        record |= self.evaluator.counts()
         self.recorder.write("history", record)
         self.finite = all(math.isfinite(record[name]) for name in ("train_loss", "consensus"))
         ends = not self.finite and self.trainer.on_divergence == "stop"
@@ -381,16 +379,9 @@ class _Fit:
         if not self.finite:
             self._note_divergence()
         if ends:
+            if not self._logs(step):  # the last step always has a record
+                self._append_step(dict.fromkeys(self.trainer.frequencies, True), state)
             raise _Diverged
-
-    def _counts(self) -> dict[str, int]:
-        """`gradient_evals` and, for Frank-Wolfe, `lmo_calls`, summed over all nodes."""
-        lmo = [getattr(optimizer, "lmo_calls", None) for optimizer in self.nodes.engine.optimizers]
-        counts = torch.tensor([[self.nodes.gradient_evals, sum(c or 0 for c in lmo)]], dtype=torch.float64)
-        world = self.nodes.world
-        totals = world.table(counts, world.size).sum(0)
-        lmo_calls = {"lmo_calls": int(totals[1])} if self.evaluator.counts_lmo else {}
-        return {"gradient_evals": int(totals[0])} | lmo_calls
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -75,6 +75,9 @@ def test_the_first_node_is_named_not_its_victims(tmp_path: Path, processes: int,
     assert run.status == "diverged"
     assert run.summary["diverged"] == {"node": VICTIM, "step": STEP}
     assert run.history[-1]["step"] == run.summary["steps"] == 15  # the next record after it happened
+    assert [record["step"] for record in run.steps] == [0, 10, 15]  # the last step has one, whatever its number
+    assert set(run.steps[-1]) == {"step", "batch_loss", "consensus", "suboptimality", "distance"}
+    assert run.steps[-1]["batch_loss"] is None
 
 
 def test_without_an_evaluation_on_the_way_a_record_of_the_steps_ends_it(tmp_path: Path) -> None:
