@@ -36,7 +36,7 @@ class Recorder:
         self._directory = directory
         self._files: dict[str, _Lines] = {}
         self._flush_at = 0.0
-        self.records: dict[str, list[dict[str, Any]]] = {name: [] for name in FILES}
+        self._history: list[dict[str, Any]] = []
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
         """Appends one record to `<name>.jsonl`; the operating system has it within FLUSH_SECONDS of the next.
@@ -44,10 +44,11 @@ class Recorder:
         Raises:
             CannotWrite: naming the file.
         """
-        clean = {key: _finite(value) for key, value in record.items()}
-        self.records[name].append(clean)
         if self._directory is None:
             return
+        clean = {key: _finite(value) for key, value in record.items()}
+        if name == "history":
+            self._history.append(clean)
         if name not in self._files:
             self._files[name] = _Lines(self._directory / f"{name}.jsonl")
         self._files[name].append(_encode(clean) + "\n")
@@ -94,23 +95,25 @@ class Recorder:
         """Only so many bytes of these files remain, and are what has been recorded."""
         assert self._directory is not None, "only rank 0 has files"
         self.close()
-        self._files, self.records = {}, {name: [] for name in FILES}
+        self._files, self._history = {}, []
         for name in FILES:
             path = self._directory / f"{name}.jsonl"
             if name in lengths:
                 os.truncate(path, lengths[name])
-                self._files[name], self.records[name] = _Lines(path, old=True), read_jsonl(path)
+                self._files[name] = _Lines(path, old=True)
+                if name == "history":
+                    self._history = read_jsonl(path)
             else:
                 path.unlink(missing_ok=True)
 
     def last(self) -> dict[str, Any]:
         """The last evaluation."""
-        return dict(self.records["history"][-1]) if self.records["history"] else {}
+        return dict(self._history[-1]) if self._history else {}
 
     def best(self) -> dict[str, Any]:
         """The best value of each metric over all evaluations: highest accuracies, lowest of the rest."""
         best: dict[str, Any] = {}
-        for record in self.records["history"]:
+        for record in self._history:
             for key, value in record.items():
                 if key in COUNTERS or value is None:
                     continue

@@ -335,8 +335,10 @@ class _Fit:
 
     def _frame(self, state: State, own: OwnMetrics) -> None:
         """Appends a record to nodes.jsonl."""
-        by_node = self.evaluator.by_node(own)
-        self.recorder.write("nodes", frame(self.nodes.step, self.mix.round, state.distances.tolist(), by_node))
+        distances = state.distances  # of all processes, which meet here
+        if self.nodes.world.rank == 0:
+            by_node = self.evaluator.by_node(own)
+            self.recorder.write("nodes", frame(self.nodes.step, self.mix.round, distances.tolist(), by_node))
 
     def _evaluate(self, state: State, *, last: bool = False) -> None:
         """Appends a record to history.jsonl and a line to timing.jsonl, and a frame to nodes.jsonl where one is due.
