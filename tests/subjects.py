@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 Config = dict[str, Any]
@@ -244,14 +245,19 @@ def experiment(
     steps: int = 7,
     **trainer: Any,
 ) -> Config:
-    """One small run, 7 steps unless told otherwise: not a multiple of 3 local steps, on purpose."""
+    """One small run, 7 steps unless told otherwise: not a multiple of 3 local steps, on purpose.
+
+    It shares nothing with the tables, so that whoever asked for it may change it.
+    """
     quadratic = "quadratic" in learner
     params = {"steps": steps, "batch_size": 2 if quadratic else 8, "log_every": 2, "eval_every": 3} | trainer
-    return {
-        "name": "law",
-        "tasks": (LEARNERS | OPTIMIZERS | CLOSURES)[learner],
-        "trainer": {"class": "gossipsim.trainers.SupervisedTrainer", "params": params},
-        "network": {"nodes": nodes, "topology": TOPOLOGIES[topology]},
-        "strategy": STRATEGIES[strategy],
-        "partition": {"class": "gossipsim.data.Dirichlet", "params": {"alpha": 0.5, "min_samples": 2}},
-    }
+    return deepcopy(
+        {
+            "name": "law",
+            "tasks": (LEARNERS | OPTIMIZERS | CLOSURES)[learner],
+            "trainer": {"class": "gossipsim.trainers.SupervisedTrainer", "params": params},
+            "network": {"nodes": nodes, "topology": TOPOLOGIES[topology]},
+            "strategy": STRATEGIES[strategy],
+            "partition": {"class": "gossipsim.data.Dirichlet", "params": {"alpha": 0.5, "min_samples": 2}},
+        }
+    )
