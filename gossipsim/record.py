@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gossipsim.results import COUNTERS, Vanished, higher_is_better, read_jsonl, writing
+from gossipsim.results import COUNTERS, Changed, Vanished, higher_is_better, read_jsonl, writing
 
 FILES = ("history", "steps", "nodes", "timing")
 
@@ -30,16 +30,19 @@ class Recorder:
     """Appends records as JSON lines to files of a run directory; `directory=None` (ranks > 0) writes nothing.
 
     A file appears with its first record: there is a nodes.jsonl only where a run leaves frames of its nodes.
+
+    Args:
+        patience: seconds that records may wait for one another.
     """
 
-    def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path | None, patience: float = FLUSH_SECONDS) -> None:
+        self._directory, self._patience = directory, patience
         self._files: dict[str, _Lines] = {}
         self._flush_at = 0.0
         self._history: list[dict[str, Any]] = []
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
-        """Appends one record to `<name>.jsonl`; the operating system has it within FLUSH_SECONDS of the next.
+        """Appends one record to `<name>.jsonl`; the operating system has it within `patience` of the next.
 
         Raises:
             CannotWrite: naming the file.
@@ -55,7 +58,7 @@ class Recorder:
         now = time.monotonic()
         if now >= self._flush_at:
             self.flush()
-            self._flush_at = now + FLUSH_SECONDS
+            self._flush_at = now + self._patience
 
     def flush(self) -> None:
         """Hands everything to the operating system."""
@@ -73,6 +76,15 @@ class Recorder:
             CannotWrite: where a file cannot be written, or is not in its place any more.
         """
         return {name: file.sealed() for name, file in self._files.items()}
+
+    def verify(self) -> None:
+        """Brings everything to disk, and looks whether the files are what was recorded.
+
+        Raises:
+            CannotWrite: where they are not, naming the file.
+        """
+        for file in self._files.values():
+            file.verify()
 
     def restore(self, tree: Mapping[str, Mapping[str, Any]]) -> None:
         """Cuts the files back to what :meth:`tree` told, to be continued from there.
@@ -167,6 +179,12 @@ class _Lines:
         if not (self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))):
             raise Vanished(self._path)
         return {"bytes": self._length, "sha256": self._digest.hexdigest()}
+
+    def verify(self) -> None:
+        sealed = self.sealed()
+        with writing(self._path), self._path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sealed["sha256"]:
+                raise Changed(self._path)
 
     def close(self) -> None:
         with self._file:

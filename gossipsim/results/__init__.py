@@ -6,7 +6,7 @@ on files alone: no torch, nothing that trains.
 """
 
 from gossipsim.results.cells import COUNTERS, Cell, Run, higher_is_better, is_finite, is_number
-from gossipsim.results.disk import CannotWrite, Vanished, writing
+from gossipsim.results.disk import CannotWrite, Changed, Vanished, writing
 from gossipsim.results.exports import export
 from gossipsim.results.files import (
     LABELS,
@@ -45,6 +45,7 @@ __all__ = [
     "Candidate",
     "CannotWrite",
     "Cell",
+    "Changed",
     "ChangedResult",
     "Comparison",
     "Holder",

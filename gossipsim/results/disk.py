@@ -48,6 +48,13 @@ class Vanished(CannotWrite):
         )
 
 
+class Changed(CannotWrite):
+    """What a run has written was changed by somebody."""
+
+    def __init__(self, path: Path) -> None:
+        OSError.__init__(self, f"{path}: was changed while the run was under way; the same command runs it again")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Within, what goes wrong with files is a :class:`CannotWrite` of `path`."""

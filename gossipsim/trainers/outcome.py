@@ -45,7 +45,7 @@ def write_result(directory: Path, status: str, run: Ended, describe: Callable[[]
     if nodes.world.rank != 0:
         return
     assert rows is not None
-    run.recorder.tree()
+    run.recorder.verify()
     values = rows.cpu().numpy()
     little_endian = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     with replacing(directory / "parameters.npz") as file:

@@ -17,7 +17,7 @@ from gossipsim.config import RunSpec
 from gossipsim.mixing import Mix
 from gossipsim.network import Links, Network
 from gossipsim.nodes import Nodes, OutOfSteps, Recipe
-from gossipsim.record import Recorder
+from gossipsim.record import FLUSH_SECONDS, Recorder
 from gossipsim.rounds import connect, play
 from gossipsim.strategies import Strategy
 from gossipsim.tasks.task import Optimum, Task
@@ -121,7 +121,8 @@ class SupervisedTrainer:
             "complete", "diverged", or "interrupted" where a stop was requested.
         """
         world = World(parts.network.nodes, transport)
-        recorder = Recorder(directory if world.rank == 0 else None)
+        patience = 0.0 if parts.run.faults else FLUSH_SECONDS  # faults find on disk what was recorded before
+        recorder = Recorder(directory if world.rank == 0 else None, patience)
         saving = Saving(Folder(directory, parts.run.key), self.checkpoint_every, emit)
         try:
             fit = _Fit.start(self, parts, world, recorder, emit)

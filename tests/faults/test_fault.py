@@ -133,6 +133,21 @@ def test_a_file_of_ones_choice_is_corrupted(tmp_path: Path, untouched: dict[str,
     assert files(run) == untouched
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("name", ["history", "steps", "nodes", "timing"])
+def test_records_that_somebody_changes_are_no_result(
+    name: str, processes: int, tmp_path: Path, untouched: dict[str, bytes]
+) -> None:
+    content = experiment({"fault": "corrupt", "step": 1, "file": f"{name}.jsonl"})
+    (run,) = gossipsim.run(content, processes=processes, workflow=tmp_path).runs
+    assert run.status == "failed"
+    path = run.directory / f"{name}.jsonl"
+    assert run.error is not None
+    assert run.error["message"] == f"{path}: was changed while the run was under way; the same command runs it again"
+    (run,) = gossipsim.run(content, processes=processes, workflow=tmp_path).runs
+    assert files(run) == untouched
+
+
 def test_nothing_is_done_where_there_are_no_faults() -> None:
     from gossipsim.faults import struck
 
