@@ -27,7 +27,7 @@ from gossipsim.options import (
     parse_seeds,
     parse_track,
 )
-from gossipsim.program import BAD_CONFIGURATION, FAILED, INTERRUPTED, OK, call
+from gossipsim.program import BAD_CONFIGURATION, FAILED, INTERRUPTED, OK, call, lasting_output
 from gossipsim.spec import printable
 
 if TYPE_CHECKING:
@@ -262,9 +262,13 @@ def _speaks() -> bool:
     return not _under_torchrun() or os.environ["RANK"] == "0"
 
 
-def terminal(*, quiet: bool = False) -> Console:
-    """A console as wide as the terminal, or as a file is when its tables are read there."""
-    console = Console(quiet=quiet)
+def terminal(*, quiet: bool = False, lasting: bool = False) -> Console:
+    """A console as wide as the terminal, or as a file is when its tables are read there.
+
+    Args:
+        lasting: what is done matters more than that it is told.
+    """
+    console = Console(quiet=quiet, file=lasting_output() if lasting else None)
     if not console.is_terminal:
         console.width = WIDTH_OF_A_FILE
     return console
@@ -275,7 +279,7 @@ def run_options(options: Options, preview: str | None = None) -> int:
     from gossipsim.config import ConfigError
     from gossipsim.results import CannotWrite
 
-    console = terminal(quiet=not _speaks())
+    console = terminal(quiet=not _speaks(), lasting=True)
     try:
         if preview is not None:
             return _preview(options, console, preview)

@@ -20,6 +20,7 @@ from gossipsim.config import ConfigError
 from gossipsim.display import Display
 from gossipsim.execution import Local
 from gossipsim.experiment import Entry, Experiment
+from gossipsim.program import lasting_output
 from gossipsim.results import occupied, read_json, write_json
 from gossipsim.spec import allow_only, use_import_path
 
@@ -45,7 +46,7 @@ class Share:
 
         with occupied(self.directory, shared=True, patience=SECONDS_TO_SUBMIT):
             pending = [entry for entry in self.entries if not entry.has_result()]
-            with Display(Console(width=160), self.entries, pending) as display:
+            with Display(Console(width=160, file=lasting_output()), self.entries, pending) as display:
                 self.executor.execute(pending, display)
         return dict(Counter(entry.status() for entry in self.entries))
 

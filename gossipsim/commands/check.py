@@ -88,7 +88,7 @@ def gates_pass(options: Options, *, as_json: bool = False) -> bool:
             f'{options.config}: there is nothing to check; add "gates", e.g. '
             '[{"metric": "train_loss", "comparison": "<=", "threshold": 0.1}]'
         )
-    console = terminal(quiet=as_json)
+    console = terminal(quiet=as_json, lasting=not as_json)
     results = run_locally(options, console)
     verdicts = judge(results, made.gates)
     write_text(results.directory / "check.md", markdown(made.name, verdicts))

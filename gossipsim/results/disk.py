@@ -64,3 +64,7 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise CannotWrite(path, error) from error
+    except UnicodeEncodeError as error:
+        letters = error.object[error.start : error.end]
+        reason = f"this system has no {letters!r} in names of files; set PYTHONUTF8=1"
+        raise CannotWrite(path, OSError(0, reason)) from error

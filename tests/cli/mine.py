@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,6 +63,14 @@ class Slow(LocalThenGossip):
     def round(self, nodes, mix):
         super().round(nodes, mix)
         time.sleep(float(os.environ.get("PAUSE", "0")))
+
+
+class Speaks(LocalThenGossip):
+    def round(self, nodes, mix):
+        print("said", file=sys.stdout, flush=True)
+        print("said", file=sys.stderr, flush=True)
+        warnings.warn("said", stacklevel=1)
+        super().round(nodes, mix)
 
 
 class Spoils(LocalThenGossip):
