@@ -43,7 +43,8 @@ class Breaks(LocalThenGossip):
             case "mute":
                 raise Mute
             case "hang":
-                signal.pause()
+                while True:
+                    signal.pause()  # until a signal that somebody handles
 
 
 class Falls(LocalThenGossip):

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(obstacle() is not None, reaso
 START, END = 120.0, 120.0
 """Seconds that torchrun may take to begin and to end: it imports torch in six processes."""
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "name": "hosts",
     "tasks": [
         {
@@ -50,7 +51,11 @@ def hosts() -> Iterator[Hosts]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run in this process."""
-    (run,) = gossipsim.run(CONFIG, workflow=tmp_path_factory.mktemp("alone")).runs
+    return in_this_process(CONFIG, tmp_path_factory.mktemp("alone"))
+
+
+def in_this_process(config: dict[str, Any], workflow: Path) -> Run:
+    (run,) = gossipsim.run(config, workflow=workflow).runs
     return run
 
 
@@ -93,14 +98,17 @@ def test_a_cable_that_is_out_for_three_seconds_is_survived(hosts: Hosts, alone: 
     same(result(tmp_path), alone)
 
 
-def test_lost_packets_and_a_slow_line_only_take_longer(hosts: Hosts, alone: Run, tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text(json.dumps(CONFIG))
+def test_lost_packets_and_a_slow_line_only_take_longer(hosts: Hosts, tmp_path: Path) -> None:
+    """A packet that is lost costs 0.2 s, after which TCP sends it again: not so many steps."""
+    trainer = CONFIG["trainer"] | {"params": CONFIG["trainer"]["params"] | {"steps": 400}}
+    config = CONFIG | {"trainer": trainer}
+    (tmp_path / "c.json").write_text(json.dumps(config))
     hosts.lose(percent=5)
     hosts.limit("200mbit")
     with hosts.running(tmp_path, timeout=60) as jobs:
         said = ends(jobs, START + 3 * END)
     assert [job.returncode for job in jobs] == [0, 0], said
-    same(result(tmp_path), alone)
+    same(result(tmp_path), in_this_process(config, tmp_path / "alone"))
 
 
 def test_a_cut_ends_both_sides_in_time_and_names_who_is_gone(hosts: Hosts, alone: Run, tmp_path: Path) -> None:
@@ -128,13 +136,13 @@ def test_a_cut_ends_both_sides_in_time_and_names_who_is_gone(hosts: Hosts, alone
 
 
 def test_a_rank_that_is_lost_is_replaced_on_its_host(hosts: Hosts, alone: Run, tmp_path: Path) -> None:
-    """Three times, on either host: torchrun starts all ranks again, and they go on."""
-    kills = [{"fault": "kill", "rank": rank, "step": step} for rank, step in ((3, 520), (1, 1030), (0, 1700))]
+    """On either host, and rank 0: torchrun starts all ranks again, and they go on."""
+    kills = [{"fault": "kill", "rank": rank, "step": step} for rank, step in ((3, 520), (0, 1700))]
     (tmp_path / "c.json").write_text(json.dumps(CONFIG | {"faults": kills}))
-    with hosts.running(tmp_path, timeout=30, restarts=3) as jobs:
+    with hosts.running(tmp_path, timeout=30, restarts=2) as jobs:
         said = ends(jobs, START + 3 * END)
     assert [job.returncode for job in jobs] == [0, 0], said
-    assert [f"goes on at step {step}" in "".join(said) for step in (500, 1000, 1500)] == [True] * 3
+    assert [f"goes on at step {step}" in "".join(said) for step in (500, 1500)] == [True, True]
     same(result(tmp_path), alone)
 
 
