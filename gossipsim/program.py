@@ -34,7 +34,18 @@ def call(app: typer.Typer) -> None:
     except OSError as error:
         if output.takes_no_more():
             raise SystemExit(FAILED) from error
+        if _is_nowhere():
+            typer.echo("the working directory was removed; change to one that exists", err=True)
+            raise SystemExit(BAD_CONFIGURATION) from error
         raise
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def lasting_output() -> TextIO:

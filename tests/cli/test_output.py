@@ -109,6 +109,19 @@ def test_a_mistake_that_cannot_be_told(place: Workplace) -> None:
     assert called(both_full, "rum") == (2, "")
 
 
+def test_a_working_directory_that_was_removed(place: Workplace) -> None:
+    path = place.write("c.json", config())
+
+    def removed() -> None:
+        Path("gone").mkdir()
+        os.chdir("gone")
+        Path("../gone").rmdir()
+
+    for command in ("plan", "run"):
+        code, told = called(removed, command, path)
+        assert (code, told) == (2, "the working directory was removed; change to one that exists\n")
+
+
 def test_letters_that_a_terminal_does_not_have(place: Workplace) -> None:
     path = place.write("c.json", config() | {"name": "λ"})
     assert called(ascii_only, "run", path, "--processes", 1) == (0, "")
