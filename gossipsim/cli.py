@@ -23,7 +23,7 @@ from gossipsim.commands.slurm import slurm
 from gossipsim.commands.table import table
 from gossipsim.commands.topology import topology
 from gossipsim.commands.watch import watch
-from gossipsim.program import FAILED, call
+from gossipsim.program import call, one_line
 from gossipsim.runner import run_command
 
 
@@ -31,15 +31,8 @@ class Commands(TyperGroup):
     """Ends every command that cannot write what it makes with one line."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except OSError as error:
-            from gossipsim.results import CannotWrite
-
-            if not isinstance(error, CannotWrite):
-                raise
-            typer.echo(str(error), err=True)
-            raise typer.Exit(FAILED) from error
 
 
 app = typer.Typer(

@@ -20,7 +20,7 @@ from gossipsim.legacy import Flags, checks, matrix, single
 from gossipsim.legacy.flags import Constraint, Env, Heterogeneity, Optimizer, Strategy, Task
 from gossipsim.legacy.modes import Size
 from gossipsim.options import Options, parse_processes, parse_seeds
-from gossipsim.program import BAD_CONFIGURATION, INTERRUPTED
+from gossipsim.program import BAD_CONFIGURATION, INTERRUPTED, call
 from gossipsim.results import experiment_in, load
 from gossipsim.runner import run_options
 
@@ -161,7 +161,7 @@ def main() -> None:
     """Entry point of `python -m gossipsim.legacy_runner`."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(legacy_command)
-    app()
+    call(app)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ def call(app: typer.Typer) -> None:
     complaints.lasting = True
     sys.stdout, sys.stderr = cast(TextIO, output), cast(TextIO, complaints)
     try:
-        app()
+        with one_line():
+            app()
     except SystemExit as end:
         if output.takes_no_more():
             raise SystemExit(FAILED) from end
@@ -38,6 +39,20 @@ def call(app: typer.Typer) -> None:
             typer.echo("the working directory was removed; change to one that exists", err=True)
             raise SystemExit(BAD_CONFIGURATION) from error
         raise
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Within, what the disk does not take ends a program with one line."""
+    try:
+        yield
+    except OSError as error:
+        from gossipsim.results import CannotWrite
+
+        if not isinstance(error, CannotWrite):
+            raise
+        typer.echo(str(error), err=True)
+        raise SystemExit(FAILED) from error
 
 
 def _is_nowhere() -> bool:
