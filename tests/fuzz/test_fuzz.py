@@ -9,7 +9,6 @@ import resource
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,6 +177,4 @@ def test_a_few_hundred_mutants(corpus: Corpus, watch: Watch, data_root: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_ten_thousand_mutants(corpus: Corpus, watch: Watch, data_root: Path, part: int) -> None:
-    started = time.process_time()
     hunt(corpus, range(1000 + 2600 * part, 1000 + 2600 * (part + 1)), watch)
-    assert time.process_time() - started < 300
