@@ -279,7 +279,7 @@ def run_options(options: Options, preview: str | None = None) -> int:
     from gossipsim.config import ConfigError
     from gossipsim.results import CannotWrite
 
-    console = terminal(quiet=not _speaks(), lasting=True)
+    console = terminal(quiet=not _speaks(), lasting=preview is None)
     try:
         if preview is not None:
             return _preview(options, console, preview)

@@ -118,7 +118,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically; a lone surrogate in a display name is spelled out."""
+    """Writes UTF-8 text atomically; a lone surrogate in a display name is spelled out. Makes no folder."""
     with replacing(path) as file:
         file.write(text.encode(errors="backslashreplace"))
 

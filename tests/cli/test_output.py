@@ -96,11 +96,12 @@ def test_a_strategy_that_prints(output: Callable[[], None], processes: int, plac
 
 
 @pytest.mark.parametrize(("output", "told"), [(full, f"{TAKES_NO_MORE} (No space left on device)\n"), (left, "")])
-@pytest.mark.parametrize("command", ["schema", "doctor", "topology", "plan"])
+@pytest.mark.parametrize("command", ["schema", "doctor", "topology", "plan", "run"])
 def test_what_was_asked_for_and_cannot_be_printed(
     output: Callable[[], None], told: str, command: str, place: Workplace
 ) -> None:
-    arguments = {"topology": ["ring"], "plan": [place.write("c.json", config())]}.get(command, [])
+    path = place.write("c.json", config())
+    arguments = {"topology": ["ring"], "plan": [path], "run": [path, "--dry-run", "--json"]}.get(command, [])
     assert called(output, command, *arguments) == (1, told)
 
 
