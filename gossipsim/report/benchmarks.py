@@ -1,8 +1,10 @@
-"""The figures of `gossipsim bench` as a picture: against their goals, and cost against nodes."""
+"""The figures of `gossipsim bench` as a picture: against their goals, and cost against nodes; else as they are."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +24,28 @@ def draw(measured: dict[str, Any], path: Path) -> None:
     Args:
         measured: what `gossipsim bench --json` prints.
     """
-    goals = _against_goals(measured)
-    curve = _curve(measured)
-    panels = [(panel, size) for panel, size in ((goals, max(len(goals) * 0.3, 1.0)), (curve, 3.0)) if panel]
+    goals, curve = _against_goals(measured), _curve(measured)
+    panels: list[tuple[Callable[[Axes], None], float]] = []
+    if goals:
+        panels.append((lambda ax: _bars(ax, goals), _height(goals)))
+    if curve:
+        panels.append((lambda ax: _line(ax, curve), 3.0))
+    for unit, values in ({} if panels else _by_unit(measured)).items():
+        panels.append((partial(_plain, unit=unit, values=values), _height(values)))
     figure = Figure(figsize=(10, 1.2 + sum(size for _, size in panels)), layout="constrained")
     if panels:
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[size for _, size in panels])[:, 0]
-        for ax, (panel, _) in zip(axes, panels, strict=True):
-            if panel is goals:
-                _bars(ax, goals)
-            else:
-                _line(ax, curve)
+        for ax, (draw_panel, _) in zip(axes, panels, strict=True):
+            draw_panel(ax)
     about = measured["machine"]
     title = f"gossipsim {about['gossipsim']}, torch {about['torch']}, {about['processor']}, {about['cores']} cores"
     figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=144)
+
+
+def _height(bars: Sized) -> float:
+    """Inches."""
+    return 0.7 + 0.3 * len(bars)
 
 
 Bar = tuple[str, float, bool]
@@ -61,6 +70,23 @@ def _curve(measured: dict[str, Any]) -> list[tuple[int, float]]:
     figures = measured["suites"].get("scaling", {"figures": {}})["figures"]
     named = ((re.fullmatch(r"N=(\d+): .*", name), about["value"]) for name, about in figures.items())
     return [(int(match[1]), value) for match, value in named if match]
+
+
+def _by_unit(measured: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """All figures, those of a unit together."""
+    found: dict[str, dict[str, float]] = {}
+    for suite, values in measured["suites"].items():
+        for name, about in values["figures"].items():
+            found.setdefault(about["unit"], {})[f"{suite}: {name}"] = about["value"]
+    return found
+
+
+def _plain(ax: Axes, *, unit: str, values: dict[str, float]) -> None:
+    ax.bar_label(ax.barh(list(values), list(values.values()), color=REACHED), fmt="{:,.3g}", padding=3, fontsize=7)
+    ax.margins(x=0.08)
+    ax.invert_yaxis()
+    ax.tick_params(labelsize=7)
+    ax.set_xlabel(unit)
 
 
 def _bars(ax: Axes, bars: list[Bar]) -> None:

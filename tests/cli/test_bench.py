@@ -47,7 +47,9 @@ def test_files(place: Workplace) -> None:
     assert outcome.code == 0, outcome.err
     written = json.loads((place.folder / "f.json").read_text())
     assert "L1_us" in written["suites"]["frank_wolfe_step"]["figures"]
-    assert (place.folder / "f.svg").read_text().startswith("<?xml")
+    drawn = (place.folder / "f.svg").read_text()
+    assert drawn.startswith("<?xml")
+    assert "frank_wolfe_step: L1_us" in drawn  # without a goal, as it is
 
 
 @pytest.mark.parametrize(("option", "value"), [("--plot", "f.txt"), ("-o", "nowhere/f.json")])
